@@ -1,0 +1,70 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace sluice {
+
+// Why a packet went no further. Every dropped packet is counted under exactly one of these, per
+// stage and lcore; each is a row of "show drops". Add a reason by adding a line.
+//       name                   what happened
+#define SLUICE_DROP_REASONS(X)                                                                 \
+    X(edge_full,                "the ring to the next stage was full (drop_tail)")             \
+    X(edge_credit_exceeded,     "a stage sent more over a credit edge than it was granted")    \
+    X(edge_removed,             "in a ring that a new plan took away")                         \
+    X(outlet_unconnected,       "the outlet leads nowhere")                                    \
+    X(tx_ring_full,             "the port's transmit ring stayed full")                        \
+    X(tx_rejected,              "the port cannot carry a frame of this shape")                 \
+    X(link_down,                "the port had no peer")                                        \
+    X(no_mbuf,                  "the packet pool was empty")                                   \
+    X(punt_full,                "the queue to the control thread was full")                    \
+    X(punt_quota,               "one port had too much waiting for the control thread")        \
+    X(stopped,                  "still queued when forwarding was stopped")                    \
+    X(discarded,                "a stage that is there to discard did so")                     \
+    X(too_long,                 "longer than the next hop or file can take")                   \
+    X(too_short,                "shorter than its header")                                     \
+    X(no_flow,                  "belongs to no flow that is open here")                        \
+    X(no_credit,                "sent without credit of the receiver")                         \
+    X(vmpi_short_frame,         "VMPI: shorter than the channel word")                         \
+    X(vmpi_malformed_short,     "VMPI: short frame whose length makes no sense")               \
+    X(vmpi_unknown_channel,     "VMPI: channel above the agreed limit")                        \
+    X(vmpi_not_allocated,       "VMPI: channel without a flow")                                \
+    X(vmpi_stale_generation,    "VMPI: channel's former user")                                 \
+    X(vmpi_oversized,           "VMPI: SDU above the agreed limit")                            \
+    X(vmpi_credit_overrun,      "VMPI: peer sent more than it was granted")                    \
+    X(vmpi_bad_control,         "VMPI: control message that does not parse")                   \
+    X(vmpi_stale_epoch,         "VMPI: control message of another life of the peer")           \
+    X(vmpi_control_flood,       "VMPI: control messages above the rate limit")                 \
+    X(vmpi_peer_reset,          "VMPI: was queued for a peer that went away")                  \
+    X(vmpi_ring_lost,           "VMPI: reported sent by the peer, never arrived")              \
+    X(capture_no_buffer,        "capture: no free buffer")                                     \
+    X(capture_write_error,      "capture: the file could not be written")                      \
+    X(app_refused,              "the application could not take it")
+
+enum class DropReason : std::uint8_t {
+#define SLUICE_X(name, text) name,
+    SLUICE_DROP_REASONS(SLUICE_X)
+#undef SLUICE_X
+        count_
+};
+
+inline constexpr std::size_t kDropReasonCount = static_cast<std::size_t>(DropReason::count_);
+
+struct DropReasonInfo {
+    std::string_view name;
+    std::string_view text;
+};
+
+inline constexpr std::array<DropReasonInfo, kDropReasonCount> kDropReasonInfo = {{
+#define SLUICE_X(name, text) {#name, text},
+    SLUICE_DROP_REASONS(SLUICE_X)
+#undef SLUICE_X
+}};
+
+constexpr const DropReasonInfo& info_of(DropReason reason) noexcept {
+    return kDropReasonInfo[static_cast<std::size_t>(reason)];
+}
+
+}  // namespace sluice
