@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "base/result.hpp"
 #include "dataplane/clock.hpp"
 #include "dataplane/graph.hpp"
+#include "dataplane/published.hpp"
 #include "dataplane/stage.hpp"
 
 namespace sluice::dp {
@@ -53,17 +55,95 @@ struct Entry {
     Slot* slot = nullptr;
     rte_ring* ring = nullptr;  // null: the slot's stage is a source
     std::uint16_t inlet = 0;
-    bool unused = false;
     std::vector<std::pair<Slot*, unsigned>> holds;  // outlets that must not be holding
 };
 
-// What an lcore does, immutable while it runs: published as a whole, so an iteration sees one
-// generation. Slots are shared between generations where the plan left them alone.
+enum class Forwarding : std::uint8_t {
+    stopped,   // mails are read, nothing else
+    draining,  // rings are emptied, sources rest
+    running,
+};
+
+// What an lcore does: published as a whole, so an iteration sees one generation. The list is
+// immutable; the slots and outlets it points to belong to its lcore alone.
 struct RunList {
     std::vector<Entry> entries;
-    std::vector<Slot*> slots;
-    bool running = false;  // false: forwarding is stopped; mails and timers go on
-    std::uint64_t generation = 0;
+    std::vector<std::unique_ptr<Slot>> slots;
+    std::vector<std::unique_ptr<Outlet[]>> outlets;
+};
+
+struct IdleSettings {
+    Idle policy = Idle::adaptive;
+    // Quiet for this long: yield; for this long: sleep. A sender pays several microseconds for
+    // each wake-up, so an lcore sleeps after a quiet time, not after a number of empty polls.
+    Duration spin = Duration::microseconds(50);
+    Duration yield = Duration::microseconds(500);
+};
+
+// The loop of one worker lcore.
+class LcoreLoop {
+  public:
+    LcoreLoop(LcoreId id, Qsbr& qsbr, IdleSettings idle);
+    ~LcoreLoop();
+    LcoreLoop(const LcoreLoop&) = delete;
+    LcoreLoop& operator=(const LcoreLoop&) = delete;
+
+    // control
+    Result<> init();
+    void publish(std::unique_ptr<const RunList> list);
+    void forward(Forwarding state) noexcept;
+    // True once the loop has seen the last publish() and forward(), and, when draining, has found
+    // every ring empty and nothing held.
+    bool settled() const noexcept;
+    bool post(const Mail& mail) noexcept;
+    void quit() noexcept;
+    void reclaim() { lists_.reclaim(); }
+    LcoreId id() const noexcept { return id_; }
+    const LcoreCounters& counters() const noexcept { return counters_; }
+    const IdleSettings& idle() const noexcept { return idle_; }
+    Waker& waker() noexcept { return waker_; }
+
+    // lcore: runs until quit().
+    void run() noexcept;
+
+    // lcore, for LoopCtx.
+    void account_in(unsigned packets) noexcept;
+    void deadline_changed(Instant at) noexcept {
+        if (at < earliest_) earliest_ = at;
+    }
+
+  private:
+    bool run_entry(Entry& entry) noexcept;
+    bool blocked(const Entry& entry) noexcept;
+    bool read_mails() noexcept;
+    void run_timers() noexcept;
+    void change_state(const RunList* list, Forwarding state) noexcept;
+    bool drained(const RunList& list) const noexcept;
+    void idle_step() noexcept;
+    void sleep_until_woken() noexcept;
+    bool nothing_queued(const RunList& list) const noexcept;
+
+    const LcoreId id_;
+    Qsbr& qsbr_;
+    const IdleSettings idle_;
+    Published<RunList> lists_;
+    std::atomic<Forwarding> wanted_{Forwarding::stopped};
+    std::atomic<std::uint64_t> asked_{0};  // bumped by control for each change
+    std::atomic<std::uint64_t> done_{0};   // the change that has taken effect
+    std::atomic<bool> quit_{false};
+    rte_ring* mails_ = nullptr;
+    int epoll_fd_ = -1;
+    Waker waker_;
+    LcoreCounters counters_;
+
+    // lcore only
+    LoopCtx ctx_;
+    const RunList* list_ = nullptr;
+    Forwarding state_ = Forwarding::stopped;
+    Instant earliest_ = Instant::never();
+    Instant quiet_since_ = Instant::never();
+    Duration nap_{};
+    std::uint64_t seen_ = 0;
 };
 
 }  // namespace sluice::dp

@@ -34,8 +34,8 @@ struct PlannedEntry {
     std::string node;
     bool from_ring = false;
     std::size_t ring = 0;
-    // Edges with hold that this entry's packets can reach by direct calls: while one of them is
-    // full, the entry rests.
+    // Edges with hold or credit that this entry's packets can reach by direct calls: while one of
+    // them is holding, the entry rests.
     std::vector<std::size_t> hold_edges;
 };
 

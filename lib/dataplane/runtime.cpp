@@ -1,0 +1,297 @@
+#include "dataplane/runtime.hpp"
+
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+
+#include <chrono>
+#include <set>
+#include <thread>
+
+#include "base/check.hpp"
+#include "base/log.hpp"
+
+namespace sluice::dp {
+namespace {
+
+constexpr unsigned kPuntCapacity = 4096;
+
+int run_loop(void* loop) {
+    static_cast<LcoreLoop*>(loop)->run();
+    return 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Runtime>> Runtime::create(const Placement& placement, IdleSettings idle) {
+    std::unique_ptr<Runtime> runtime(new Runtime());
+    SLUICE_TRY(runtime->punt_, Punt::create("punt", kPuntCapacity));
+    SLUICE_TRY_VOID(runtime->launch(placement, idle));
+    return runtime;
+}
+
+Result<> Runtime::launch(const Placement& placement, IdleSettings idle) {
+    for (LcoreId id : placement.workers) {
+        if (rte_lcore_is_enabled(id.value) == 0)
+            return fail(EINVAL, "lcore {} is not one of EAL's (-l, --lcores)", id.value);
+        if (id.value == rte_get_main_lcore())
+            return fail(EINVAL, "lcore {} runs the control thread, the dataplane needs another",
+                        id.value);
+        IdleSettings own = idle;
+        const auto exception = placement.idle_of.find(id);
+        own.policy = exception == placement.idle_of.end() ? placement.idle : exception->second;
+        auto loop = std::make_unique<LcoreLoop>(id, qsbr_, own);
+        SLUICE_TRY_VOID(loop->init());
+        loops_.push_back(std::move(loop));
+    }
+    for (auto& loop : loops_) {
+        const int status = rte_eal_remote_launch(&run_loop, loop.get(), loop->id().value);
+        if (status != 0)
+            return fail(-status, "lcore {} cannot be started: {}", loop->id().value,
+                        rte_strerror(-status));
+    }
+    return {};
+}
+
+Runtime::~Runtime() {
+    stop();
+    for (auto& loop : loops_) loop->quit();
+    for (auto& loop : loops_) rte_eal_wait_lcore(loop->id().value);
+    loops_.clear();
+    for (rte_ring* ring : rings_) rte_ring_free(ring);
+}
+
+Stage* Runtime::stage(std::string_view name) const noexcept {
+    const auto found = placed_.find(name);
+    return found == placed_.end() ? nullptr : found->second.stage.get();
+}
+
+LcoreLoop* Runtime::loop(LcoreId id) const noexcept {
+    for (const auto& l : loops_)
+        if (l->id() == id) return l.get();
+    return nullptr;
+}
+
+Result<> Runtime::make_rings(const Plan& plan, std::vector<rte_ring*>& rings) {
+    ++generation_;
+    for (const PlannedRing& planned : plan.rings) {
+        // Names must differ from those of the plan before, which is still in use.
+        const std::string name = fmt::format("e{}.{}", generation_, rings.size());
+        const unsigned flags = RING_F_SC_DEQ | (planned.multi_producer ? 0u : RING_F_SP_ENQ);
+        rte_ring* ring = rte_ring_create(name.c_str(), planned.capacity, SOCKET_ID_ANY,
+                                         flags | RING_F_EXACT_SZ);
+        if (ring == nullptr) {
+            const int code = rte_errno;
+            for (rte_ring* made : rings) rte_ring_free(made);
+            return fail(code, "no memory for the ring of {} packets to {}: {}", planned.capacity,
+                        planned.name, rte_strerror(code));
+        }
+        rings.push_back(ring);
+    }
+    return {};
+}
+
+Result<> Runtime::load(Plan plan, const KindTable& kinds, Stages stages) {
+    for (const NodeSpec& node : plan.graph.nodes)
+        if (stages.find(node.name) == stages.end() && placed_.find(node.name) == placed_.end())
+            return fail(EINVAL, "stage '{}' of the plan was not made", node.name);
+    for (const PlannedLcore& lcore : plan.lcores)
+        if (loop(lcore.id) == nullptr)
+            return fail(EINVAL, "the plan uses lcore {}, which has no loop", lcore.id.value);
+    std::vector<rte_ring*> rings;
+    SLUICE_TRY_VOID(make_rings(plan, rings));
+    const bool was_running = running_;
+    stop();
+    std::map<std::string, Placed, std::less<>> before = std::move(placed_);
+    placed_.clear();
+    for (const NodeSpec& node : plan.graph.nodes) {
+        auto kind = kinds.find(node.kind + ":" + node.name);
+        if (kind == kinds.end()) kind = kinds.find(node.kind);
+        SLUICE_CHECK(kind != kinds.end());
+        Placed placed;
+        const auto fresh = stages.find(node.name);
+        if (fresh != stages.end()) {
+            placed.stage = std::move(fresh->second);
+            placed.counters = std::make_unique<StageCounters>();
+        } else {
+            placed = std::move(before.find(node.name)->second);
+        }
+        placed.kind = kind->second;
+        placed.kind_name = node.kind;
+        placed.lcore = plan.placed.find(node.name)->second;
+        placed_.emplace(node.name, std::move(placed));
+    }
+    plan_ = std::move(plan);
+    publish_lists(rings);
+    // From here no lcore uses the plan before: its rings and stages can go.
+    qsbr_.synchronize();
+    for (rte_ring* ring : rings_) rte_ring_free(ring);
+    rings_ = std::move(rings);
+    if (was_running) start();
+    return {};
+}
+
+std::unique_ptr<RunList> Runtime::list_for(const PlannedLcore& lcore,
+                                           const std::vector<rte_ring*>& rings) {
+    auto list = std::make_unique<RunList>();
+    std::map<std::string, Slot*, std::less<>> slots;
+    for (const std::string& name : lcore.nodes) {
+        const Placed& placed = placed_.find(name)->second;
+        auto slot = std::make_unique<Slot>();
+        slot->stage = placed.stage.get();
+        slot->counters = placed.counters.get();
+        slot->outlet_count = placed.kind.outlets;
+        list->outlets.push_back(std::make_unique<Outlet[]>(placed.kind.outlets));
+        slot->outlets = list->outlets.back().get();
+        slots[name] = slot.get();
+        list->slots.push_back(std::move(slot));
+    }
+    for (const PlannedEdge& edge : plan_.edges) {
+        const auto from = slots.find(edge.spec.from);
+        if (from == slots.end()) continue;
+        Outlet& outlet = from->second->outlets[edge.spec.outlet];
+        outlet.backpressure = edge.spec.backpressure;
+        outlet.inlet = static_cast<std::uint16_t>(edge.spec.inlet);
+        if (edge.via == PlannedEdge::Via::direct) {
+            outlet.via = Outlet::Via::direct;
+            outlet.next = slots.find(edge.spec.to)->second;
+        } else {
+            outlet.via = Outlet::Via::ring;
+            outlet.ring = rings[edge.ring];
+            LcoreLoop* consumer = loop(plan_.rings[edge.ring].consumer);
+            const bool sleeps = consumer->idle().policy == Idle::adaptive;
+            outlet.waker = sleeps && consumer->id() != lcore.id ? &consumer->waker() : nullptr;
+        }
+    }
+    for (const PlannedEntry& planned : lcore.run) {
+        Entry entry;
+        entry.slot = slots.find(planned.node)->second;
+        if (planned.from_ring) {
+            entry.ring = rings[planned.ring];
+            entry.inlet = static_cast<std::uint16_t>(plan_.rings[planned.ring].inlet);
+        }
+        for (std::size_t i : planned.hold_edges) {
+            const EdgeSpec& spec = plan_.edges[i].spec;
+            entry.holds.emplace_back(slots.find(spec.from)->second, spec.outlet);
+        }
+        list->entries.push_back(std::move(entry));
+    }
+    return list;
+}
+
+void Runtime::publish_lists(const std::vector<rte_ring*>& rings) {
+    for (auto& l : loops_) {
+        const PlannedLcore* lcore = plan_.lcore(l->id());
+        l->publish(lcore == nullptr ? std::make_unique<RunList>() : list_for(*lcore, rings));
+    }
+    set_forwarding(Forwarding::stopped, Duration::seconds(5));
+}
+
+void Runtime::set_forwarding(Forwarding state, Duration patience) {
+    for (auto& l : loops_) l->forward(state);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::nanoseconds(patience.ns);
+    for (auto& l : loops_)
+        while (!l->settled() && std::chrono::steady_clock::now() < end)
+            std::this_thread::sleep_for(std::chrono::microseconds(50));
+}
+
+void Runtime::start() {
+    if (running_) return;
+    set_forwarding(Forwarding::running, Duration::seconds(5));
+    running_ = true;
+}
+
+void Runtime::stop(Duration patience) {
+    if (!running_) return;
+    set_forwarding(Forwarding::draining, patience);
+    // One lcore may have fed another after that one had settled: ask once more.
+    set_forwarding(Forwarding::draining, patience);
+    set_forwarding(Forwarding::stopped, Duration::seconds(5));
+    running_ = false;
+}
+
+bool Runtime::post(const Mail& mail) {
+    for (const auto& [name, placed] : placed_)
+        if (placed.stage.get() == mail.to) {
+            LcoreLoop* l = loop(placed.lcore);
+            return l != nullptr && l->post(mail);
+        }
+    return false;
+}
+
+void Runtime::reclaim() {
+    for (auto& l : loops_) l->reclaim();
+}
+
+StageStats Runtime::raw_stats(const std::string& name, const Placed& placed) const {
+    StageStats s;
+    const StageCounters& c = *placed.counters;
+    s.name = name;
+    s.kind = placed.kind_name;
+    s.lcore = placed.lcore;
+    s.packets_in = c.packets_in.get();
+    s.bursts_in = c.bursts_in.get();
+    s.packets_out = c.packets_out.get();
+    const std::uint64_t sampled = c.sampled_packets.get();
+    if (sampled != 0)
+        s.cycles_per_packet =
+            static_cast<double>(c.sampled_cycles.get()) / static_cast<double>(sampled);
+    for (std::size_t i = 0; i < placed.kind.counters.size(); ++i)
+        s.own.emplace_back(placed.kind.counters[i], c.own[i].get());
+    for (std::size_t i = 0; i < kDropReasonCount; ++i) s.drops[i] = c.drops[i].get();
+    return s;
+}
+
+std::vector<StageStats> Runtime::stage_stats() const {
+    std::vector<StageStats> out;
+    for (const auto& [name, placed] : placed_) {
+        StageStats s = raw_stats(name, placed);
+        const StageStats& base = placed.cleared;
+        s.packets_in -= base.packets_in;
+        s.bursts_in -= base.bursts_in;
+        s.packets_out -= base.packets_out;
+        for (std::size_t i = 0; i < base.own.size(); ++i) s.own[i].second -= base.own[i].second;
+        for (std::size_t i = 0; i < kDropReasonCount; ++i) s.drops[i] -= base.drops[i];
+        out.push_back(std::move(s));
+    }
+    return out;
+}
+
+std::vector<LcoreStats> Runtime::lcore_stats() const {
+    std::vector<LcoreStats> out;
+    for (std::size_t at = 0; at < loops_.size(); ++at) {
+        const LcoreCounters& c = loops_[at]->counters();
+        LcoreStats s;
+        s.id = loops_[at]->id();
+        s.idle = loops_[at]->idle().policy;
+        s.iterations = c.iterations.get();
+        s.busy_iterations = c.busy_iterations.get();
+        s.busy_cycles = c.busy_cycles.get();
+        s.idle_cycles = c.idle_cycles.get();
+        s.sleep_cycles = c.sleep_cycles.get();
+        s.sleeps = c.sleeps.get();
+        for (unsigned i = 0; i < kBurstHistogram; ++i)
+            s.burst_histogram[i] = c.burst_histogram[i].get();
+        if (at < cleared_lcores_.size()) {
+            const LcoreStats& base = cleared_lcores_[at];
+            s.iterations -= base.iterations;
+            s.busy_iterations -= base.busy_iterations;
+            s.busy_cycles -= base.busy_cycles;
+            s.idle_cycles -= base.idle_cycles;
+            s.sleep_cycles -= base.sleep_cycles;
+            s.sleeps -= base.sleeps;
+            for (unsigned i = 0; i < kBurstHistogram; ++i)
+                s.burst_histogram[i] -= base.burst_histogram[i];
+        }
+        out.push_back(s);
+    }
+    return out;
+}
+
+void Runtime::clear_stats() {
+    for (auto& [name, placed] : placed_) placed.cleared = raw_stats(name, placed);
+    cleared_lcores_.clear();
+    cleared_lcores_ = lcore_stats();
+}
+
+}  // namespace sluice::dp
