@@ -89,7 +89,7 @@ class CommandTable {
     // What the word that ends at `cursor` may become, sorted, whole words (quoted if need be).
     std::vector<std::string> complete(std::string_view line, std::size_t cursor) const;
 
-    // Array of {command, access, help, method, params}.
+    // Array of {command, access, help, methods, params: [{name, type, required}]}.
     Value describe() const;
 
   private:

@@ -20,7 +20,7 @@ struct JsonServerOptions {
 };
 
 // JSON-RPC 2.0 on a unix socket, one message a line. Methods are the table's commands and
-//   commands                                 the table: command, access, help, method, params
+//   commands                                 CommandTable::describe()
 //   console.hello                            {name, version, pid}
 //   console.execute {line}                   {value}; errors as the prompt would print them
 //   console.complete {line, cursor}          [words]
