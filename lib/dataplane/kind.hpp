@@ -20,13 +20,18 @@ struct KindInfo {
     std::vector<std::uint32_t> inlet_reaches;
     std::vector<CounterDesc> counters;  // at most kStageCounters; indices of LoopCtx::count
 
+    // All of `outlets`, as a mask. The planner refuses more than fit.
+    static constexpr std::uint32_t mask_of(unsigned outlets) noexcept {
+        return outlets >= 32 ? ~std::uint32_t{0} : (std::uint32_t{1} << outlets) - 1;
+    }
+
     // One of the usual shapes.
     static KindInfo source_of(std::string name, unsigned outlets = 1) {
         KindInfo k;
         k.name = std::move(name);
         k.source = true;
         k.outlets = outlets;
-        k.poll_reaches = (1u << outlets) - 1;
+        k.poll_reaches = mask_of(outlets);
         return k;
     }
     static KindInfo filter_of(std::string name, unsigned outlets = 1) {
@@ -34,7 +39,7 @@ struct KindInfo {
         k.name = std::move(name);
         k.inlets = 1;
         k.outlets = outlets;
-        k.inlet_reaches = {(1u << outlets) - 1};
+        k.inlet_reaches = {mask_of(outlets)};
         return k;
     }
     static KindInfo sink_of(std::string name) {

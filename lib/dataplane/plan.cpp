@@ -17,6 +17,8 @@ std::string at(const std::string& where) { return where.empty() ? "" : where + "
 // Packets on their way: a burst in hand on each lcore, and what its pool cache may keep back.
 constexpr std::uint32_t kMbufsPerLcore = 4 * kBurstMax;
 constexpr std::uint32_t kMbufsLeast = 1024;
+constexpr std::uint64_t kMbufsMost = (1ull << 30) - 1;
+constexpr unsigned kOutletsMost = 32;  // KindInfo's masks
 
 class Planner {
   public:
@@ -31,7 +33,7 @@ class Planner {
         SLUICE_TRY_VOID(place());
         realise_edges();
         make_run_lists();
-        size_pool();
+        SLUICE_TRY_VOID(size_pool());
         return std::move(plan_);
     }
 
@@ -50,7 +52,12 @@ class Planner {
                 return fail(EINVAL, "{}stage '{}' is of kind '{}', expected one of {}",
                             at(node.where), node.name, node.kind, known);
             }
-            if (!kind_of_.emplace(node.name, &found->second).second)
+            const KindInfo& info = found->second;
+            SLUICE_CHECK(info.inlet_reaches.size() == info.inlets);
+            if (info.outlets > kOutletsMost)
+                return fail(EINVAL, "{}stage '{}' has {} outlets, expected at most {}",
+                            at(node.where), node.name, info.outlets, kOutletsMost);
+            if (!kind_of_.emplace(node.name, &info).second)
                 return fail(EEXIST, "{}there is already a stage named '{}'", at(node.where),
                             node.name);
         }
@@ -93,6 +100,8 @@ class Planner {
         };
         std::string list;
         for (LcoreId id : workers) list += (list.empty() ? "" : ", ") + fmt::format("{}", id.value);
+        if (std::set<LcoreId>(workers.begin(), workers.end()).size() != workers.size())
+            return fail(EINVAL, "the workers {} name an lcore twice, expected each once", list);
         for (const NodeSpec& node : plan_.graph.nodes) {
             if (!node.lcore) continue;
             if (!known(*node.lcore))
@@ -101,8 +110,12 @@ class Planner {
             plan_.placed[node.name] = *node.lcore;
         }
         SLUICE_TRY_VOID(place_beside());
-        place_sources();
-        place_downstream();
+        // A stage that is fed runs where its feeder runs even if it has work of its own, such as a
+        // transmit backlog. Only loops of such stages have no beginning, and take their first.
+        place_sources(false);
+        place_sources(true);
+        for (const NodeSpec& node : plan_.graph.nodes)
+            plan_.placed.try_emplace(node.name, placement_.workers.front());
         return place_beside();
     }
 
@@ -136,22 +149,28 @@ class Planner {
         return {};
     }
 
+    bool is_fed(const std::string& node) const {
+        for (const EdgeSpec& edge : plan_.graph.edges)
+            if (edge.to == node) return true;
+        return false;
+    }
+
     // Sources that nobody placed go round the workers, the emptiest first.
-    void place_sources() {
-        std::map<LcoreId, unsigned> load;
-        for (LcoreId id : placement_.workers) load[id] = 0;
-        for (const auto& [name, id] : plan_.placed)
-            if (kind(name).source) ++load[id];
+    void place_sources(bool fed) {
         for (const NodeSpec& node : plan_.graph.nodes) {
             if (!kind(node.name).source || plan_.placed.count(node.name) != 0) continue;
-            if (!node.with.empty()) continue;
+            if (is_fed(node.name) != fed) continue;
+            std::map<LcoreId, unsigned> load;
+            for (const auto& [name, id] : plan_.placed)
+                if (kind(name).source && is_fed(name) == fed) ++load[id];
             LcoreId best = placement_.workers.front();
             for (LcoreId id : placement_.workers)
                 if (load[id] < load[best]) best = id;
             plan_.placed[node.name] = best;
-            ++load[best];
             static_cast<void>(place_beside());
+            if (fed) place_downstream();
         }
+        place_downstream();
     }
 
     // Everything else runs where its first feeder runs: run to completion is the default.
@@ -162,11 +181,11 @@ class Planner {
                 const auto from = plan_.placed.find(edge.from);
                 if (from == plan_.placed.end() || plan_.placed.count(edge.to) != 0) continue;
                 plan_.placed[edge.to] = from->second;
+                // At once, or two feeders would part what is to run together.
+                static_cast<void>(place_beside());
                 changed = true;
             }
         }
-        for (const NodeSpec& node : plan_.graph.nodes)
-            plan_.placed.try_emplace(node.name, placement_.workers.front());
     }
 
     // Would a direct call along `edge` come back to where it started? Walks what the entry point
@@ -273,15 +292,19 @@ class Planner {
 
     // Every place a packet can rest has its own packets, so that no queue can starve another: a
     // pool smaller than the receive rings of all ports loses everything without an error.
-    void size_pool() {
+    Result<> size_pool() {
         std::uint64_t total = placement_.mbufs_extra;
         for (const NodeSpec& node : plan_.graph.nodes) total += node.mbufs_held;
         for (const PlannedRing& ring : plan_.rings) total += ring.capacity;
         total += plan_.edges.size() * 2 * kBurstMax;
         total += plan_.lcores.size() * (kMbufsPerLcore + 2ull * placement_.mbuf_cache);
         total = std::max<std::uint64_t>(total, kMbufsLeast);
+        if (total > kMbufsMost)
+            return fail(EINVAL, "the graph may hold {} mbufs at once, expected at most {}", total,
+                        kMbufsMost);
         // 2^n - 1 is what a mempool's ring holds without waste.
         plan_.mbufs = static_cast<std::uint32_t>(std::bit_ceil(total + 1) - 1);
+        return {};
     }
 
     const KindTable& kinds_;
@@ -316,6 +339,16 @@ bool same_wiring(const Plan& from, const Plan& to) {
         return edges;
     };
     return key(from) == key(to);
+}
+
+// A string inside the quotes of a DOT file.
+std::string dot_escaped(std::string_view text) {
+    std::string out;
+    for (char c : text) {
+        if (c == '"' || c == '\\') out += '\\';
+        out += c;
+    }
+    return out;
 }
 
 }  // namespace
@@ -417,13 +450,13 @@ std::string to_dot(const Plan& plan) {
         out += fmt::format("  subgraph \"cluster_{}\" {{\n    label=\"lcore {}\";\n",
                            lcore.id.value, lcore.id.value);
         for (const std::string& name : lcore.nodes)
-            out += fmt::format("    \"{}\" [label=\"{}\\n{}\"];\n", name, name,
-                               find_node(plan.graph, name)->kind);
+            out += fmt::format("    \"{0}\" [label=\"{0}\\n{1}\"];\n", dot_escaped(name),
+                               dot_escaped(find_node(plan.graph, name)->kind));
         out += "  }\n";
     }
     for (const PlannedEdge& edge : plan.edges)
-        out += fmt::format("  \"{}\" -> \"{}\" [label=\"{}\"{}];\n", edge.spec.from, edge.spec.to,
-                           to_string(edge.spec.backpressure),
+        out += fmt::format("  \"{}\" -> \"{}\" [label=\"{}\"{}];\n", dot_escaped(edge.spec.from),
+                           dot_escaped(edge.spec.to), to_string(edge.spec.backpressure),
                            edge.via == PlannedEdge::Via::ring ? ", style=dashed" : "");
     return out + "}\n";
 }
