@@ -163,6 +163,17 @@ void ClientSession::sent(Instant now) noexcept {
     if (limit_reached(now)) finish(now);
 }
 
+void ClientSession::sent_run(unsigned count, Instant now) noexcept {
+    const std::uint64_t bytes = std::uint64_t{count} * settings_.sizes.from;
+    if (sdus_ == 0) first_sent_ = now;
+    last_sent_ = now;
+    sdus_ += count;
+    bytes_ += bytes;
+    next_seq_ += count;
+    pacer_.spend(count, bytes);
+    if (limit_reached(now)) finish(now);
+}
+
 void ClientSession::on_sdu(std::span<const std::byte> head, std::size_t size) noexcept {
     if (over() || state_ == ClientState::idle) return;
     const auto report = parse_report(head, size);

@@ -92,6 +92,15 @@ class ClientSession {
     // The SDU that peek() described has gone.
     void sent(Instant now) noexcept;
 
+    // Whether all data SDUs are of one size and numbered: then a burst can be built without asking
+    // for each of them. The next one is next_seq(), and sent_run() says that `count` have gone.
+    bool uniform() const noexcept {
+        return settings_.mode == Mode::stamped && settings_.sizes.is_constant() &&
+               settings_.sizes.from >= kStampedHeaderSize;
+    }
+    std::uint64_t next_seq() const noexcept { return next_seq_; }
+    void sent_run(unsigned count, Instant now) noexcept;
+
     // An SDU of the server; whatever is not this run's REPORT is ignored.
     void on_sdu(std::span<const std::byte> head, std::size_t size) noexcept;
 
