@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 DROPPED_WITH_VALUE = {'-o', '-MF', '-MQ', '-MT'}
 DROPPED = {'-c', '-MD', '-MMD'}
-FIRST_ERROR = re.compile(r'^(?P<file>[^\s:]+):(?P<line>\d+):\d+: (?:fatal )?error: (?P<what>.*)$',
-                         re.MULTILINE)
+FIRST_ERROR = re.compile(
+    r'^(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.*)$', re.MULTILINE)
 
 
 def flags_of(entry):
@@ -30,7 +30,7 @@ def flags_of(entry):
 
 
 def load(root, build):
-    """For each source folder, the compile commands of the files that lie right in it."""
+    """The compile commands of each source folder: {folder: {source stem: (directory, flags)}}."""
     path = os.path.join(build, 'compile_commands.json')
     if not os.path.exists(path):
         return None
@@ -39,27 +39,40 @@ def load(root, build):
     folders = {}
     for entry in entries:
         source = os.path.realpath(os.path.join(entry['directory'], entry['file']))
-        folder = os.path.relpath(os.path.dirname(source), os.path.realpath(root))
-        folders.setdefault(folder, (entry['directory'], flags_of(entry)))
+        folder, name = os.path.split(os.path.relpath(source, os.path.realpath(root)))
+        stem = os.path.splitext(name)[0]
+        folders.setdefault(folder, {})[stem] = (entry['directory'], flags_of(entry))
     return folders
 
 
-def neighbours(header, folders):
-    """The flags of the header's folder, or of one below or above it, or of its unit test."""
-    folder = os.path.dirname(header)
-    below = [f for f in sorted(folders) if f.startswith(folder + '/')]
+def candidates(header, folders):
+    """The flags of the header's own .cpp, or those in use in its folder or its unit test."""
+    folder, name = os.path.split(header)
+    stem = os.path.splitext(name)[0]
+    if stem in folders.get(folder, {}):
+        return [folders[folder][stem]]
+    below = [name for name in sorted(folders) if name.startswith(folder + '/')]
     test = folder.replace('lib/', 'tests/unit/', 1)
-    candidates = [folder, *below, test, test.replace('/core', '').replace('/dp', '')]
-    return next((folders[name] for name in candidates if name in folders), None)
+    places = [folder, *below, test, test.replace('/core', '').replace('/dp', '')]
+    commands = next((folders[place] for place in places if place in folders), {})
+    distinct = {}
+    for directory, flags in commands.values():
+        # Targets differ in their private folders; what a header can see are defines and packages.
+        key = tuple(flag for flag in flags if '.p' not in flag)
+        distinct.setdefault(key, (directory, flags))
+    return list(distinct.values())
 
 
-def compile_alone(root, header, neighbour):
-    directory, flags = neighbour
+def compile_alone(root, header, commands):
+    """None if it compiles with one of the commands: a folder may hold a pure and a DPDK target."""
     full = os.path.join(os.path.realpath(root), header)
-    done = subprocess.run([*flags, '-fsyntax-only', '-x', 'c++', '-'], cwd=directory, text=True,
-                          input=f'#include "{full}"\n', capture_output=True, check=False)
-    if done.returncode == 0:
-        return None
+    for directory, flags in commands:
+        done = subprocess.run(
+            [*flags, '-fdiagnostics-color=never', '-fsyntax-only', '-x', 'c++', '-'],
+            cwd=directory, input=f'#include "{full}"\n', text=True, capture_output=True,
+            check=False)
+        if done.returncode == 0:
+            return None
     error = FIRST_ERROR.search(done.stderr)
     if not error:
         return header, 1, 'does not compile by itself'
@@ -75,9 +88,9 @@ def check(root, build, files):
     jobs = []
     for path in files:
         if path.endswith('.hpp') and os.path.isfile(os.path.join(root, path)):
-            neighbour = neighbours(path, folders)
-            if neighbour:
-                jobs.append((root, path, neighbour))
+            commands = candidates(path, folders)
+            if commands:
+                jobs.append((root, path, commands))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = [result for result in pool.map(lambda job: compile_alone(*job), jobs) if result]
     print(f'tidy: {len(jobs)} headers compiled by themselves')

@@ -144,7 +144,9 @@ PACKET_WORDS = [
     rule(r'\bthrow\b', 'an exception on the packet path', 'count a DropReason'),
 ]
 VECTOR_NAME = re.compile(r'\bstd::(?:vector|deque|string)\b(?:\s*<[^;(){}]*>)?\s+(\w+)\s*[;{=]')
-GROWING = r'\s*\.\s*(push_back|emplace_back|emplace|resize|reserve|insert|append|assign)\s*\('
+GROWING = r'\s*\.\s*(push_back|emplace_back|emplace|resize|insert|append|assign)\s*\('
+RESERVING = r'\s*\.\s*reserve\s*\('
+RESERVED = re.compile(r'\b(\w+)\s*\.\s*reserve\s*\(')
 PACKET_NAMES = {'process', 'poll', 'on_timeout'}
 
 # In pieces, so that this file passes its own test.

@@ -264,6 +264,12 @@ class PacketPath(Tree):
                           'std::string_view view = name; // new std::string(x)'):
             self.assert_clean(self.in_stage(statement))
 
+    def test_reserved_at_start(self):
+        changes = self.in_stage('items_.push_back(1); items_.resize(kept);')
+        changes['lib/stages/sink.cpp'] += 'Sink::Sink() {\n    items_.reserve(64);\n}\n'
+        self.assert_clean(changes)
+        self.assert_found('lib/stages/sink.cpp', 4, 'grows', self.in_stage('items_.reserve(9);'))
+
     def test_which_functions(self):
         bad = 'auto* p = new int(3);'
         for head in ('bool Sink::poll() noexcept', 'void drop_all(LoopCtx& ctx) noexcept',
