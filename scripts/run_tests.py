@@ -199,7 +199,7 @@ def variants(options):
         ('asan', 'address,undefined', lambda test: in_suite(test) and
          bool(short_suites(test) & SANITIZED_SUITES) and test['name'] != 'tidy_rules'),
         ('tsan', 'thread', lambda test: in_suite(test) and 'unit' in short_suites(test) and
-         test['name'].startswith('dataplane')))
+         '/tests/unit/dataplane/' in test['cmd'][0]))
     for name, sanitizer, wanted in sanitizers:
         variant = Variant(name, f'{prefix}-{name}', [f'-Db_sanitize={sanitizer}', *SANITIZED],
                           wanted)
