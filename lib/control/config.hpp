@@ -30,6 +30,7 @@ namespace sluice::control {
 namespace config_detail {
 struct Document;
 struct Node;
+void tell_missing(Document& document, const Node& table, const std::string& key);
 }  // namespace config_detail
 
 class ConfigTable;
@@ -39,7 +40,10 @@ template <typename T>
 class ConfigField {
   public:
     // An error if the key is missing.
-    T required() &&;
+    T required() && {
+        if (!value_ && !present_) config_detail::tell_missing(*document_, *table_, key_);
+        return value_ ? std::move(*value_) : T{};
+    }
     T optional(T fallback) && { return value_ ? std::move(*value_) : std::move(fallback); }
     std::optional<T> maybe() && { return std::move(value_); }
 
@@ -82,7 +86,7 @@ class ConfigTable {
     ConfigTable table(std::string_view key);
     std::vector<ConfigTable> tables(std::string_view key);
 
-    bool present() const noexcept { return node_ != nullptr && !absent_; }
+    bool present() const noexcept { return !absent_; }
     bool has(std::string_view key) const;          // does not count as asking for it
     std::vector<std::string> keys() const;         // in the order of the file
     // Everything else in here is fine; for a table that is given up on after an error.
@@ -100,16 +104,18 @@ class ConfigTable {
 
   private:
     friend class ConfigFile;
-    ConfigTable(std::shared_ptr<config_detail::Document> document, const config_detail::Node* node,
+    ConfigTable(std::shared_ptr<config_detail::Document> document, config_detail::Node* node,
                 bool absent)
         : document_(std::move(document)), node_(node), absent_(absent) {}
-    template <typename T>
-    ConfigField<T> field(std::string_view key);
-    const config_detail::Node* ask(std::string_view key);
-    void wrong(const config_detail::Node& node, std::string_view key, std::string_view expected);
+    // Asks for a key; `decode` gives nothing for a node that is not what `expected` says.
+    template <typename T, typename Decode>
+    ConfigField<T> field(std::string_view key, std::string_view expected, Decode decode);
+    template <typename T, typename Integer, typename Parse>
+    ConfigField<T> quantity(std::string_view key, std::string_view expected, Integer from_integer,
+                            Parse parse);
 
     std::shared_ptr<config_detail::Document> document_;
-    const config_detail::Node* node_;
+    config_detail::Node* node_;
     bool absent_;
 };
 
