@@ -204,7 +204,10 @@ class Includes(Tree):
                'meson.build': CLEAN['meson.build'] + "'app'\n", 'app/vswitch/roles.hpp': HEADER,
                'app/shared_main.hpp': HEADER,
                'app/vswitch/main.cpp': '#include "roles.hpp"\n#include "shared_main.hpp"\n'}
-        self.assert_clean({**app, 'app/guest/main.cpp': '#include "shared_main.hpp"\n'})
+        for name in ('shared_main.hpp', 'app/shared_main.hpp', '../shared_main.hpp'):
+            shared = f'#include "{name}"\n'
+            self.assert_clean({**app, 'app/guest/main.cpp': shared,
+                               'app/vswitch/main.cpp': '#include "roles.hpp"\n' + shared})
         for name in ('../vswitch/roles.hpp', 'vswitch/roles.hpp', 'app/vswitch/roles.hpp'):
             self.assert_found('app/guest/main.cpp', 1, 'role guest includes',
                               {**app, 'app/guest/main.cpp': f'#include "{name}"\n'})
