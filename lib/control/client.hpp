@@ -9,6 +9,7 @@
 
 #include "base/result.hpp"
 #include "control/command.hpp"
+#include "control/unix_socket.hpp"
 #include "control/value.hpp"
 
 namespace sluice::control {
@@ -17,26 +18,23 @@ namespace sluice::control {
 class Client {
   public:
     static Result<Client> connect(const std::string& socket_path);
-    ~Client();
-    Client(Client&& other) noexcept;
-    Client& operator=(Client&& other) noexcept;
 
-    // A lost connection is kFailed with EPIPE or ECONNRESET.
+    // A lost connection is kFailed with EPIPE or ECONNRESET, and connected() is false then.
     CommandResult<Value> call(std::string_view method, const Value& params);
     // A line as typed at the role's own prompt.
     CommandResult<Value> run(std::string_view line);
     Result<Value> execute(std::string_view line);
     std::vector<std::string> complete(std::string_view line, std::size_t cursor);
 
-    bool connected() const noexcept { return fd_ >= 0; }
+    bool connected() const noexcept { return socket_.valid(); }
 
   private:
-    explicit Client(int fd) noexcept : fd_(fd) {}
+    explicit Client(OwnedFd socket) noexcept : socket_(std::move(socket)) {}
     Result<std::string> read_line();
     Result<> write_all(std::string_view bytes);
-    CommandError lost(Error error);
+    Result<Value> exchange(std::string_view method, const Value& params);
 
-    int fd_ = -1;
+    OwnedFd socket_;
     std::uint64_t next_id_ = 1;
     std::string buffer_;
 };

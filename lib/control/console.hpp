@@ -16,7 +16,9 @@ struct ConsoleOptions {
     std::string history_file;         // "" keeps none; see default_history_file()
     int input = 0;                    // standard input
     std::FILE* output = stdout;
-    std::function<void()> on_end;     // end of input, on the loop's thread; the role lives on
+    // The input has ended, `ok` unless a script stopped at an error. On the loop's thread; the role
+    // lives on unless this stops it.
+    std::function<void(bool ok)> on_end;
 };
 
 // The prompt of a role. On a terminal libedit reads the lines on a thread of its own, because it
@@ -27,19 +29,20 @@ class Console {
   public:
     static Result<std::unique_ptr<Console>> start(EventLoop& loop, CommandTable& table,
                                                   ConsoleOptions options);
-    ~Console();  // gives the terminal back
+    ~Console();  // gives the terminal back; before the loop and the table are gone
     Console(const Console&) = delete;
     Console& operator=(const Console&) = delete;
 
   private:
     struct Impl;
-    explicit Console(std::unique_ptr<Impl> impl);
-    std::unique_ptr<Impl> impl_;
+    explicit Console(std::shared_ptr<Impl> impl);
+    std::shared_ptr<Impl> impl_;
 };
 
 // Runs a file of command lines on the calling thread, printing what they answer; stops at the first
-// error, which says "file:line: ...".
-Result<> run_script(CommandTable& table, const std::string& file, std::FILE* output = stdout);
+// error, which says "file:line: ...", or once `stopped` says so (a script may hold `quit`).
+Result<> run_script(CommandTable& table, const std::string& file, std::FILE* output = stdout,
+                    const std::function<bool()>& stopped = {});
 
 // ~/.sluice_history, or "" without a home.
 std::string default_history_file();
