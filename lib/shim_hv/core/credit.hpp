@@ -87,7 +87,10 @@ class CreditReceiver {
     // A message of this cost came. On overrun it is to be dropped; it then counts as lost when the
     // sender asks the next time.
     Arrival on_arrival(std::uint32_t cost) noexcept {
-        if (received_ + lost_ + cost > granted_ && !faulty(Fault::no_policing)) [[unlikely]] {
+        // The second half holds the memory whatever the first believes: a sender that claims losses
+        // it did not have is granted more, but never has more than a window lying here.
+        const bool exceeds = received_ + lost_ + cost > granted_ || held() + cost > window_;
+        if (exceeds && !faulty(Fault::no_policing)) [[unlikely]] {
             overrun_ += cost;
             return Arrival::overrun;
         }
@@ -108,11 +111,12 @@ class CreditReceiver {
     constexpr void start() noexcept { started_ = true; }
     constexpr bool started() const noexcept { return started_; }
 
-    // The sender without credit says what it has sent in all. True if it can be: a sender cannot
-    // have sent more than it was granted, nor less than has arrived.
+    // The sender without credit says what it has sent in all. False if that is more than it was
+    // granted. Less than has arrived is possible (a probe that was overtaken, a frame that came
+    // twice): nothing is missing then, but the sender still needs to hear its limit.
     constexpr bool on_probe(std::uint64_t sent) noexcept {
-        if (sent < received_ || sent > granted_) return false;
-        lost_ = sent - received_;
+        if (sent > granted_) return false;
+        lost_ = sent > received_ ? sent - received_ : 0;
         answer_probe_ = true;
         return true;
     }
