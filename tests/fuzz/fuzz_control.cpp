@@ -1,0 +1,6 @@
+#include "targets.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    sluice::fuzz::control({reinterpret_cast<const std::byte*>(data), size});
+    return 0;
+}
