@@ -48,24 +48,29 @@ struct Slot {
     Outlet* outlets = nullptr;
     unsigned outlet_count = 0;
     bool dirty = false;  // an outlet has pending packets
-    Instant deadline = Instant::never();
+    // A new slot is due at once, so that a stage which was there before the plan changed sets its
+    // deadline again.
+    Instant deadline = Instant::zero();
 };
 
 struct Entry {
     Slot* slot = nullptr;
     rte_ring* ring = nullptr;  // null: the slot's stage is a source
     std::uint16_t inlet = 0;
+    bool lossless = false;  // the ring ends a hold or credit edge: take what there is room for
     std::vector<std::pair<Slot*, unsigned>> holds;  // outlets that must not be holding
 };
 
 enum class Forwarding : std::uint8_t {
     stopped,   // mails are read, nothing else
-    draining,  // rings are emptied, sources rest
+    draining,  // rings and backlogs are emptied, sources rest
     running,
 };
 
 // What an lcore does: published as a whole, so an iteration sees one generation. The list is
-// immutable; the slots and outlets it points to belong to its lcore alone.
+// immutable; the slots and outlets it points to belong to its lcore alone. It lives until the loop
+// has said that it uses a later one: quiescent reports would not do, because the loop keeps it
+// from one iteration to the next and while it sleeps.
 struct RunList {
     std::vector<Entry> entries;
     std::vector<std::unique_ptr<Slot>> slots;
@@ -90,14 +95,17 @@ class LcoreLoop {
 
     // control
     Result<> init();
+    // Only while forwarding is stopped.
     void publish(std::unique_ptr<const RunList> list);
     void forward(Forwarding state) noexcept;
     // True once the loop has seen the last publish() and forward(), and, when draining, has found
-    // every ring empty and nothing held.
+    // every ring empty and nothing held, in an iteration that did nothing else.
     bool settled() const noexcept;
     bool post(const Mail& mail) noexcept;
+    bool mails_read() const noexcept { return rte_ring_empty(mails_) != 0; }
     void quit() noexcept;
-    void reclaim() { lists_.reclaim(); }
+    // Frees the lists that the loop no longer uses.
+    void reclaim();
     LcoreId id() const noexcept { return id_; }
     const LcoreCounters& counters() const noexcept { return counters_; }
     const IdleSettings& idle() const noexcept { return idle_; }
@@ -111,13 +119,17 @@ class LcoreLoop {
     void deadline_changed(Instant at) noexcept {
         if (at < earliest_) earliest_ = at;
     }
+    // An outlet of a lossless edge kept packets; they are offered again each iteration.
+    void note_held() noexcept { held_ = true; }
 
   private:
     bool run_entry(Entry& entry) noexcept;
-    bool blocked(const Entry& entry) noexcept;
+    bool blocked(const Entry& entry) const noexcept;
+    bool retry_held() noexcept;
     bool read_mails() noexcept;
     void run_timers() noexcept;
     void change_state(const RunList* list, Forwarding state) noexcept;
+    void discard(DropReason reason) noexcept;
     bool drained(const RunList& list) const noexcept;
     void idle_step() noexcept;
     void sleep_until_woken() noexcept;
@@ -126,20 +138,25 @@ class LcoreLoop {
     const LcoreId id_;
     Qsbr& qsbr_;
     const IdleSettings idle_;
-    Published<RunList> lists_;
+    std::atomic<const RunList*> published_{nullptr};
     std::atomic<Forwarding> wanted_{Forwarding::stopped};
     std::atomic<std::uint64_t> asked_{0};  // bumped by control for each change
-    std::atomic<std::uint64_t> done_{0};   // the change that has taken effect
+    std::atomic<std::uint64_t> adopted_{0};  // the change whose list is in use
+    std::atomic<std::uint64_t> done_{0};     // the change that has taken effect
     std::atomic<bool> quit_{false};
     rte_ring* mails_ = nullptr;
     int epoll_fd_ = -1;
     Waker waker_;
     LcoreCounters counters_;
 
+    // control only: with the change after which each may go
+    std::vector<std::pair<std::uint64_t, std::unique_ptr<const RunList>>> replaced_;
+
     // lcore only
     LoopCtx ctx_;
     const RunList* list_ = nullptr;
     Forwarding state_ = Forwarding::stopped;
+    bool held_ = false;
     Instant earliest_ = Instant::never();
     Instant quiet_since_ = Instant::never();
     Duration nap_{};

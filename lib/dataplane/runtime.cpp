@@ -4,6 +4,7 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 #include <thread>
@@ -57,8 +58,8 @@ Runtime::~Runtime() {
     stop();
     for (auto& loop : loops_) loop->quit();
     for (auto& loop : loops_) rte_eal_wait_lcore(loop->id().value);
+    free_rings(rings_, plan_);
     loops_.clear();
-    for (rte_ring* ring : rings_) rte_ring_free(ring);
 }
 
 Stage* Runtime::stage(std::string_view name) const noexcept {
@@ -121,11 +122,13 @@ Result<> Runtime::load(Plan plan, const KindTable& kinds, Stages stages) {
         placed.lcore = plan.placed.find(node.name)->second;
         placed_.emplace(node.name, std::move(placed));
     }
+    const Plan old = std::move(plan_);
     plan_ = std::move(plan);
     publish_lists(rings);
     // From here no lcore uses the plan before: its rings and stages can go.
     qsbr_.synchronize();
-    for (rte_ring* ring : rings_) rte_ring_free(ring);
+    reclaim();
+    free_rings(rings_, old);
     rings_ = std::move(rings);
     if (was_running) start();
     return {};
@@ -169,6 +172,10 @@ std::unique_ptr<RunList> Runtime::list_for(const PlannedLcore& lcore,
         if (planned.from_ring) {
             entry.ring = rings[planned.ring];
             entry.inlet = static_cast<std::uint16_t>(plan_.rings[planned.ring].inlet);
+            for (const PlannedEdge& edge : plan_.edges)
+                if (edge.via == PlannedEdge::Via::ring && edge.ring == planned.ring &&
+                    edge.spec.backpressure != Backpressure::drop_tail)
+                    entry.lossless = true;
         }
         for (std::size_t i : planned.hold_edges) {
             const EdgeSpec& spec = plan_.edges[i].spec;
@@ -184,30 +191,74 @@ void Runtime::publish_lists(const std::vector<rte_ring*>& rings) {
         const PlannedLcore* lcore = plan_.lcore(l->id());
         l->publish(lcore == nullptr ? std::make_unique<RunList>() : list_for(*lcore, rings));
     }
-    set_forwarding(Forwarding::stopped, Duration::seconds(5));
+    set_forwarding(Forwarding::stopped);
 }
 
-void Runtime::set_forwarding(Forwarding state, Duration patience) {
+// Returns when every loop has answered. There is no giving up: what follows frees what a loop that
+// has not answered may be using.
+void Runtime::set_forwarding(Forwarding state) {
     for (auto& l : loops_) l->forward(state);
-    const auto end = std::chrono::steady_clock::now() + std::chrono::nanoseconds(patience.ns);
-    for (auto& l : loops_)
-        while (!l->settled() && std::chrono::steady_clock::now() < end)
+    for (auto& l : loops_) {
+        auto complain = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+        while (!l->settled()) {
             std::this_thread::sleep_for(std::chrono::microseconds(50));
+            if (std::chrono::steady_clock::now() < complain) continue;
+            log::error("dataplane", "lcore {} does not come round; waiting for it",
+                       l->id().value);
+            complain += std::chrono::seconds(5);
+        }
+    }
+}
+
+// A loop that has found its rings empty may be fed by one that answers later. All is empty once no
+// loop has done anything from one round of answers to the next.
+void Runtime::drain(Duration patience) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::nanoseconds(patience.ns);
+    for (std::uint64_t before = ~0ull;;) {
+        for (auto& l : loops_) l->forward(Forwarding::draining);
+        std::uint64_t work = 0;
+        for (auto& l : loops_) {
+            while (!l->settled()) {
+                if (std::chrono::steady_clock::now() >= end) return;
+                std::this_thread::sleep_for(std::chrono::microseconds(50));
+            }
+            work += l->counters().busy_iterations.get();
+        }
+        if (work == before) return;
+        before = work;
+    }
 }
 
 void Runtime::start() {
     if (running_) return;
-    set_forwarding(Forwarding::running, Duration::seconds(5));
+    set_forwarding(Forwarding::running);
     running_ = true;
 }
 
 void Runtime::stop(Duration patience) {
     if (!running_) return;
-    set_forwarding(Forwarding::draining, patience);
-    // One lcore may have fed another after that one had settled: ask once more.
-    set_forwarding(Forwarding::draining, patience);
-    set_forwarding(Forwarding::stopped, Duration::seconds(5));
+    drain(patience);
+    set_forwarding(Forwarding::stopped);
+    // If patience ran out, one lcore may have fed another that had stopped: ask once more.
+    set_forwarding(Forwarding::stopped);
     running_ = false;
+}
+
+// Only when no loop uses them. What a mail has made a stage emit while forwarding was stopped may
+// still be inside.
+void Runtime::free_rings(std::vector<rte_ring*>& rings, const Plan& plan) {
+    for (std::size_t i = 0; i < rings.size(); ++i) {
+        void* packet = nullptr;
+        while (rte_ring_sc_dequeue(rings[i], &packet) == 0) {
+            rte_pktmbuf_free(static_cast<rte_mbuf*>(packet));
+            const auto to = placed_.find(plan.rings[i].to);
+            if (to != placed_.end())
+                to->second.counters->drops[static_cast<std::size_t>(DropReason::edge_removed)].add(
+                    1);
+        }
+        rte_ring_free(rings[i]);
+    }
+    rings.clear();
 }
 
 bool Runtime::post(const Mail& mail) {
@@ -217,6 +268,12 @@ bool Runtime::post(const Mail& mail) {
             return l != nullptr && l->post(mail);
         }
     return false;
+}
+
+void Runtime::settle_mails() {
+    for (auto& l : loops_)
+        while (!l->mails_read()) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    qsbr_.synchronize();
 }
 
 void Runtime::reclaim() {
@@ -232,10 +289,8 @@ StageStats Runtime::raw_stats(const std::string& name, const Placed& placed) con
     s.packets_in = c.packets_in.get();
     s.bursts_in = c.bursts_in.get();
     s.packets_out = c.packets_out.get();
-    const std::uint64_t sampled = c.sampled_packets.get();
-    if (sampled != 0)
-        s.cycles_per_packet =
-            static_cast<double>(c.sampled_cycles.get()) / static_cast<double>(sampled);
+    s.sampled_cycles = c.sampled_cycles.get();
+    s.sampled_packets = c.sampled_packets.get();
     for (std::size_t i = 0; i < placed.kind.counters.size(); ++i)
         s.own.emplace_back(placed.kind.counters[i], c.own[i].get());
     for (std::size_t i = 0; i < kDropReasonCount; ++i) s.drops[i] = c.drops[i].get();
@@ -250,7 +305,13 @@ std::vector<StageStats> Runtime::stage_stats() const {
         s.packets_in -= base.packets_in;
         s.bursts_in -= base.bursts_in;
         s.packets_out -= base.packets_out;
-        for (std::size_t i = 0; i < base.own.size(); ++i) s.own[i].second -= base.own[i].second;
+        s.sampled_cycles -= base.sampled_cycles;
+        s.sampled_packets -= base.sampled_packets;
+        if (s.sampled_packets != 0)
+            s.cycles_per_packet =
+                static_cast<double>(s.sampled_cycles) / static_cast<double>(s.sampled_packets);
+        // A plan may have given the instance more or fewer counters since.
+        for (std::size_t i = 0; i < std::min(base.own.size(), s.own.size()); ++i) s.own[i].second -= base.own[i].second;
         for (std::size_t i = 0; i < kDropReasonCount; ++i) s.drops[i] -= base.drops[i];
         out.push_back(std::move(s));
     }

@@ -19,6 +19,7 @@ struct StageStats {
     LcoreId lcore{};
     std::uint64_t packets_in = 0, bursts_in = 0, packets_out = 0;
     double cycles_per_packet = 0;  // exclusive, from the sampled iterations
+    std::uint64_t sampled_cycles = 0, sampled_packets = 0;
     std::vector<std::pair<CounterDesc, std::uint64_t>> own;
     std::array<std::uint64_t, kDropReasonCount> drops{};
 };
@@ -58,6 +59,9 @@ class Runtime {
 
     // To the lcore the stage is on. False: the mailbox is full (or there is no such stage).
     bool post(const Mail& mail);
+    // Returns when every mail posted so far has been read, and no lcore is still in the iteration
+    // in which it read it: what the mails took away may be freed.
+    void settle_mails();
     Punt& punt() noexcept { return *punt_; }
     Qsbr& qsbr() noexcept { return qsbr_; }
     // Lets go of what no lcore can hold any more; called now and then by the control loop.
@@ -83,7 +87,9 @@ class Runtime {
     void publish_lists(const std::vector<rte_ring*>& rings);
     std::unique_ptr<RunList> list_for(const PlannedLcore& lcore,
                                       const std::vector<rte_ring*>& rings);
-    void set_forwarding(Forwarding state, Duration patience);
+    void set_forwarding(Forwarding state);
+    void drain(Duration patience);
+    void free_rings(std::vector<rte_ring*>& rings, const Plan& plan);
     LcoreLoop* loop(LcoreId id) const noexcept;
     StageStats raw_stats(const std::string& name, const Placed& placed) const;
 

@@ -1,0 +1,179 @@
+#include "app/bootstrap.hpp"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <optional>
+
+#include "app/eal.hpp"
+#include "app/lcores.hpp"
+#include "app/node.hpp"
+#include "base/log.hpp"
+#include "control/client.hpp"
+#include "control/console.hpp"
+#include "control/json_server.hpp"
+#include "control/render.hpp"
+#include "dataplane/clock.hpp"
+
+namespace sluice::app {
+namespace {
+
+constexpr int kRunFailed = 1;
+constexpr int kBadInput = 2;
+
+struct Options {
+    std::vector<std::string> eal;
+    std::string config, script, log_level = "info", attach;
+    std::vector<std::string> commands;
+    bool check = false, dot = false, json = false, version = false;
+};
+
+int complain(const ConfigScope& scope, const Error& error, int code) {
+    // Several errors of a configuration file come as several lines.
+    std::string_view rest = error.message;
+    while (!rest.empty()) {
+        const std::size_t end = std::min(rest.find('\n'), rest.size());
+        std::fprintf(stderr, "sluice-%s: %.*s\n", scope.role.c_str(), static_cast<int>(end),
+                     rest.data());
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    return code;
+}
+
+// What stands before "--" is EAL's; without one, everything is ours.
+int parse(int argc, char** argv, const ConfigScope& scope, const char* description, Options& out) {
+    int ours = 1;
+    for (int i = 1; i < argc; ++i)
+        if (std::string_view(argv[i]) == "--") {
+            out.eal.assign(argv + 1, argv + i);
+            ours = i + 1;
+            break;
+        }
+    CLI::App app(description, "sluice-" + scope.role);
+    app.set_version_flag("--version", std::string("sluice ") + SLUICE_VERSION);
+    app.add_option("-c,--config", out.config, "configuration file (TOML)");
+    app.add_flag("--check", out.check, "print what each lcore would do, and touch no device");
+    app.add_flag("--dot", out.dot, "with --check: for graphviz");
+    app.add_option("-f,--script", out.script, "run the commands of this file once started");
+    app.add_option("--log-level", out.log_level, "error, warning, info or debug")
+        ->check(CLI::IsMember({"error", "warning", "info", "debug"}));
+    if (scope.role == "console") {
+        app.add_option("--attach", out.attach, "control socket of a running role");
+        app.add_option("-e,--execute", out.commands, "with --attach: run this command and end")
+            ->expected(1)->take_all();
+        app.add_flag("--json", out.json, "with --attach: answer in JSON");
+    }
+    app.footer("EAL's arguments come first: sluice-" + scope.role +
+               " -l 0,1 -- --config FILE\nWithout \"--\" all arguments are these.");
+    std::vector<std::string> words(argv + ours, argv + argc);
+    std::reverse(words.begin(), words.end());  // as CLI11 wants them
+    try {
+        app.parse(words);
+    } catch (const CLI::ParseError& e) {
+        const int code = app.exit(e);
+        return code == 0 ? -1 : kBadInput;
+    }
+    return 0;
+}
+
+class Session {
+  public:
+    Session(const ConfigScope& scope, const Options& options, const Config& config,
+            control::EventLoop& loop)
+        : scope_(scope), options_(options), config_(config), loop_(loop) {}
+
+    Result<> run(const dp::Placement& placement) {
+        SLUICE_TRY(node_, Node::create(config_, scope_, placement, loop_));
+        node_->add_commands(table_);
+        control::JsonServerOptions server;
+        server.path = config_.socket;
+        server.name = "sluice-" + scope_.role;
+        SLUICE_TRY(server_, control::JsonServer::open(loop_, table_, server));
+        SLUICE_TRY_VOID(node_->start());
+        log::info("sluice", "ready, control socket {}", config_.socket);
+        if (!options_.script.empty())
+            SLUICE_TRY_VOID(control::run_script(table_, options_.script));
+        if (isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0) {
+            control::ConsoleOptions console;
+            console.prompt = "sluice-" + scope_.role + "> ";
+            console.history_file = control::default_history_file();
+            SLUICE_TRY(console_, control::Console::start(loop_, table_, console));
+        }
+        loop_.run();
+        console_.reset();
+        server_.reset();
+        node_->shut_down();
+        return {};
+    }
+
+  private:
+    const ConfigScope& scope_;
+    const Options& options_;
+    const Config& config_;
+    control::EventLoop& loop_;
+    control::CommandTable table_;
+    std::unique_ptr<Node> node_;
+    std::unique_ptr<control::JsonServer> server_;
+    std::unique_ptr<control::Console> console_;
+};
+
+void set_log_level(const std::string& name) {
+    for (const log::Level level :
+         {log::Level::error, log::Level::warn, log::Level::info, log::Level::debug})
+        if (log::to_string(level) == name) log::set_level(level);
+}
+
+}  // namespace
+
+int run_role(int argc, char** argv, const ConfigScope& scope, const char* description) {
+    Options options;
+    if (const int code = parse(argc, argv, scope, description, options); code != 0)
+        return code < 0 ? 0 : code;
+    set_log_level(options.log_level);
+    if (!options.attach.empty()) {
+        control::AttachOptions attach;
+        attach.socket = options.attach;
+        attach.commands = options.commands;
+        if (!options.script.empty()) attach.script = options.script;
+        attach.json = options.json;
+        return control::attach_main(attach);
+    }
+    if (options.config.empty())
+        return complain(scope, {EINVAL, "no configuration: expected --config FILE after \"--\" (see "
+                                        "config/" + scope.role + ".toml)"}, kBadInput);
+    auto config = load_config(options.config, scope);
+    if (!config) return complain(scope, config.error(), kBadInput);
+    auto lcores = complete_lcores(options.eal);
+    if (!lcores) return complain(scope, lcores.error(), kBadInput);
+    dp::Placement placement;
+    placement.workers = lcores->workers;
+    placement.idle = config->idle;
+    placement.idle_of = config->idle_of;
+    placement.mbufs_extra = config->mbufs_extra;
+    auto layout = layout_of(*config, scope);
+    if (!layout) return complain(scope, layout.error(), kBadInput);
+    const auto plan = dp::plan(layout->graph, layout->kinds, placement);
+    if (!plan) return complain(scope, plan.error(), kBadInput);
+    if (options.check) {
+        std::fputs((options.dot ? dp::to_dot(*plan) : dp::to_text(*plan)).c_str(), stdout);
+        return 0;
+    }
+    // Signals are blocked before EAL makes threads, which inherit that.
+    auto loop = control::EventLoop::create();
+    if (!loop) return complain(scope, loop.error(), kRunFailed);
+    auto signals = (*loop)->handle_signals([&loop](int signal) {
+        if (signal == SIGINT || signal == SIGTERM) (*loop)->stop();
+    });
+    if (!signals) return complain(scope, signals.error(), kRunFailed);
+    complete_eal_arguments(scope.role, options.eal);
+    auto eal = Eal::start(scope.role, options.eal);
+    if (!eal) return complain(scope, eal.error(), kRunFailed);
+    Session session(scope, options, *config, **loop);
+    const auto outcome = session.run(placement);
+    if (!outcome) return complain(scope, outcome.error(), kRunFailed);
+    return 0;
+}
+
+}  // namespace sluice::app
