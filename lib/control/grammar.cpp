@@ -178,7 +178,7 @@ std::string type_of(const Choice& choice) {
     if (variable == nullptr) return "one of " + join_literals(choice);
     const std::string literals = join_literals(choice);
     std::string type(to_string(variable->type));
-    return literals.empty() ? type : type + ", or one of " + literals;
+    return literals.empty() ? type : type + ", or " + literals;
 }
 
 }  // namespace
