@@ -14,6 +14,8 @@ using rina::vmpi::kShortFrameBytes;
 constexpr Duration kStarvedPeriod = Duration::milliseconds(20);
 constexpr Duration kRefusalSuspected = Duration::milliseconds(10);
 constexpr unsigned kCreditFrames = 8;
+// Of the backlog, kept free for control messages when flows fill it.
+constexpr unsigned kBacklogForControl = 64;
 
 constexpr DropReason reason_of(VmpiDrop drop) noexcept {
     switch (drop) {
@@ -411,7 +413,10 @@ void VmpiStage::on_mail(dp::LoopCtx& ctx, const dp::Mail& mail) noexcept {
 
 void VmpiStage::on_stop(dp::LoopCtx& ctx) noexcept { drop_backlog(ctx, DropReason::stopped); }
 
-unsigned VmpiStage::room(unsigned) const noexcept { return options_.backlog - backlog_count_; }
+unsigned VmpiStage::room(unsigned) const noexcept {
+    const unsigned used = backlog_count_ + kBacklogForControl;
+    return options_.backlog > used ? options_.backlog - used : 0;
+}
 
 dp::Wait VmpiStage::wait_arm(dp::LoopCtx&, int epoll_fd) noexcept {
     if (backlog_count_ != 0) return dp::Wait::work;
