@@ -24,7 +24,8 @@ Result<> check(const Config& c) {
         return fail(EINVAL, "burst loss never ends: to_good is 0, expected more");
     if (c.rate.kind == Rate::Kind::limited && c.rate.bits_per_second == 0)
         return fail(EINVAL, "rate is 0 bit/s, expected at least 1");
-    if (c.delay.least < Duration{0} || c.delay.most < c.delay.least || c.reorder.extra < Duration{0})
+    if (c.delay.least < Duration{0} || c.delay.most < c.delay.least ||
+        c.reorder.extra < Duration{0})
         return fail(EINVAL, "delay is {} to {} and extra {}, expected no negative one, in order",
                     to_string(c.delay.least), to_string(c.delay.most), to_string(c.reorder.extra));
     return {};
@@ -46,9 +47,10 @@ Duration LinkModel::draw_delay(Rng& rng) const noexcept {
     switch (d.kind) {
         case Delay::Kind::none: return {};
         case Delay::Kind::fixed: return d.least;
-        case Delay::Kind::uniform:
-            return d.least + Duration{static_cast<std::int64_t>(
-                                 rng.below(static_cast<std::uint64_t>(d.most.ns - d.least.ns) + 1))};
+        case Delay::Kind::uniform: {
+            const auto span = static_cast<std::uint64_t>((d.most - d.least).ns);
+            return d.least + Duration{static_cast<std::int64_t>(rng.below(span + 1))};
+        }
     }
     return {};
 }

@@ -216,8 +216,9 @@ std::size_t encode_irati(const IratiMessage& message, std::span<std::byte> out) 
 
 std::string_view to_string(Type type) noexcept {
     constexpr std::string_view kNames[kTypeCount] = {
-        "none",           "HELLO",  "ALLOCATE_REQ", "ALLOCATE_PENDING", "ALLOCATE_RESP", "DEALLOCATE",
-        "DEALLOCATE_ACK", "CREDIT", "CREDIT_PROBE", "KEEPALIVE",        "KEEPALIVE_ACK"};
+        "none",          "HELLO",      "ALLOCATE_REQ",   "ALLOCATE_PENDING",
+        "ALLOCATE_RESP", "DEALLOCATE", "DEALLOCATE_ACK", "CREDIT",
+        "CREDIT_PROBE",  "KEEPALIVE",  "KEEPALIVE_ACK"};
     const auto i = static_cast<std::size_t>(type);
     return i < kTypeCount ? kNames[i] : "unknown";
 }

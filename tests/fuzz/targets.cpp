@@ -86,7 +86,8 @@ struct Device::State {
             if (const auto* a = std::get_if<Bind>(&action)) end.data.bind(*a);
             if (const auto* a = std::get_if<Grant>(&action)) end.data.grant(*a);
             if (const auto* a = std::get_if<Unbind>(&action)) end.data.unbind(*a);
-            if (auto* a = std::get_if<SendControl>(&action)) end.wire.push_back(std::move(a->frame));
+            if (auto* a = std::get_if<SendControl>(&action))
+                end.wire.push_back(std::move(a->frame));
             if (const auto* a = std::get_if<FlowRequested>(&action)) end.requested = a->flow;
             if (const auto* a = std::get_if<FlowDeallocated>(&action))
                 SLUICE_CHECK(flow.value == 0 || a->flow != flow);
@@ -135,7 +136,8 @@ struct Device::State {
 
     // What speaks of the living use by its full name is the peer's right.
     bool names_the_living(std::span<const std::byte> frame) const {
-        if (frame.size() < 9 || vmpi::load_le32(frame.data()) != vmpi::kControlChannel) return false;
+        if (frame.size() < 9 || vmpi::load_le32(frame.data()) != vmpi::kControlChannel)
+            return false;
         const auto body = frame.subspan(vmpi::kHeaderBytes);
         if (profile == vmpi::Profile::irati) return vmpi::load_le32(body.data() + 1) == channel;
         vmpi::Message m;

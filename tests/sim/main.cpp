@@ -120,7 +120,8 @@ int main(int argc, char** argv) {
     if (dots == std::string::npos ||
         (from = std::strtoull(range.c_str(), nullptr, 10)) == 0 ||
         (to = std::strtoull(range.c_str() + dots + 2, nullptr, 10)) < from) {
-        fmt::print(stderr, "--seeds is \"{}\", expected two numbers from 1, as in 1..1000\n", range);
+        fmt::print(stderr, "--seeds is \"{}\", expected two numbers from 1, as in 1..1000\n",
+                   range);
         return EXIT_FAILURE;
     }
     if (!fault.empty() && seed_option->count() == 0) return run_faults(fault, from, to);

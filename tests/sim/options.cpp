@@ -19,7 +19,8 @@ void draw_trouble(Options& o, Rng& rng) {
             {}, Duration::microseconds(static_cast<std::int64_t>(rng.between(10, 50000))));
     // The older profile has no numbers to notice a loss by: its ring may be slow, no more.
     if (irati) return;
-    if (rng.chance(0.4)) o.trouble.loss = Loss::uniform(0.3 * static_cast<double>(rng.below(100)) / 100);
+    if (rng.chance(0.4))
+        o.trouble.loss = Loss::uniform(0.003 * static_cast<double>(rng.below(100)));
     if (rng.chance(0.15)) o.trouble.loss = Loss::burst(0.02, 0.2);
     if (rng.chance(0.3)) o.trouble.duplicate = 0.2;
     if (rng.chance(0.3)) {
@@ -52,8 +53,9 @@ Options Options::draw(std::uint64_t seed) {
     }
     o.window = rng.between(2, 64);
     o.ring_frames = static_cast<std::uint32_t>(rng.between(irati ? 64 : 4, 256));
-    if (rng.chance(0.5)) o.mailbox_delay = Duration::microseconds(static_cast<std::int64_t>(rng.below(300)));
-    if (rng.chance(0.5)) o.punt_delay = Duration::microseconds(static_cast<std::int64_t>(rng.below(300)));
+    for (Duration* delay : {&o.mailbox_delay, &o.punt_delay})
+        if (rng.chance(0.5))
+            *delay = Duration::microseconds(static_cast<std::int64_t>(rng.below(300)));
     if (rng.chance(0.85)) draw_trouble(o, rng);
     if (rng.chance(0.4)) o.stalls = static_cast<std::uint32_t>(rng.between(1, 5));
     if (rng.chance(0.3)) o.restarts = static_cast<std::uint32_t>(rng.between(1, 3));

@@ -228,10 +228,10 @@ void World::plan_work() {
 void World::end_trouble() {
     trace_.note(now_, "trouble ends");
     trouble_ = false;
-    for (std::uint32_t n = 0; n < 2; ++n) {
-        rings_[n].model.set_config({});
+    // Both directions before anybody moves: what a node that looks again sends is sent in peace.
+    for (SimRing& ring : rings_) ring.model.set_config({});
+    for (std::uint32_t n = 0; n < 2; ++n)
         if (nodes_[n].stalled) unstall(n);
-    }
     if (!link_is_up_) bring_link_up({});
 }
 
@@ -254,7 +254,8 @@ void World::check_convergence() {
     for (std::uint32_t n = 0; n < 2; ++n) {
         const shim_hv::DeviceInfo info = nodes_[n].shim->info();
         if (info.state != DeviceState::up)
-            return verdicts_.fail("liveness", fmt::format("node {} is {}", n, to_string(info.state)));
+            return verdicts_.fail("liveness",
+                                  fmt::format("node {} is {}", n, to_string(info.state)));
         for (const shim_hv::FlowInfo& flow : info.flows) {
             if (flow.state != FlowState::allocated)
                 return verdicts_.fail("liveness", fmt::format("node {}: flow on channel {} is {} "

@@ -42,10 +42,10 @@ bool World::push(std::uint32_t from, SimFrame frame) {
     --ring.buffers_free;
     ++ring.under_way;
     frame.ring_epoch = ring.epoch;
-    if (ring.samples.size() < 24)
-        ring.samples.emplace_back(frame.bytes.begin(),
-                                  frame.bytes.begin() +
-                                      static_cast<long>(std::min<std::size_t>(frame.bytes.size(), 600)));
+    if (ring.samples.size() < 24) {
+        ring.samples.push_back(frame.bytes);
+        ring.samples.back().resize(std::min<std::size_t>(frame.bytes.size(), 600));
+    }
     launch(from, std::move(frame));
     return true;
 }

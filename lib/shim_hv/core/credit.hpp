@@ -40,7 +40,9 @@ class CreditSender {
     }
 
     // Gives back what a low level could not take after try_send() (its ring was full).
-    constexpr void unsend(std::uint32_t cost) noexcept { sent_ -= std::min<std::uint64_t>(cost, sent_); }
+    constexpr void unsend(std::uint32_t cost) noexcept {
+        sent_ -= std::min<std::uint64_t>(cost, sent_);
+    }
 
     // True if the limit grew. Limits only grow: an older CREDIT that comes late changes nothing.
     constexpr bool on_credit(std::uint64_t limit) noexcept {

@@ -31,7 +31,8 @@ Result<> check(const Params& p) {
     for (const Duration d : {t.hello_first, t.hello_max, t.keepalive, t.dead_after,
                              t.retransmit_first, t.retransmit_max, t.allocate_timeout,
                              t.accept_timeout, t.quarantine})
-        if (d <= Duration{0}) return fail(EINVAL, "a timer is {}, expected more than 0", to_string(d));
+        if (d <= Duration{0})
+            return fail(EINVAL, "a timer is {}, expected more than 0", to_string(d));
     return {};
 }
 

@@ -28,7 +28,8 @@ struct Ready : Pair {
 TEST_CASE("irati: the older shim would understand us and we it", "[irati]") {
     Ready t;
     REQUIRE(t.allocate(t.b, "client", "x/1", 5));
-    CHECK(to_hex(t.b.wire.back()) == "00000000" "00" "01000000" "636c69656e742f2f2f00" "782f312f2f00");
+    CHECK(to_hex(t.b.wire.back()) ==
+          "00000000" "00" "01000000" "636c69656e742f2f2f00" "782f312f2f00");
     t.b.wire.clear();
     t.feed(t.b, "0101000000" "00");
     CHECK(t.b.take_events() == Events{"allocated"});

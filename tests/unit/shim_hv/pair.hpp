@@ -150,7 +150,8 @@ class Pair {
         std::array<VmpiData::CreditFrame, 4> frames;
         const std::size_t count = end.data.collect_due(now, frames);
         for (std::size_t i = 0; i < count; ++i)
-            end.wire.emplace_back(frames[i].bytes.begin(), frames[i].bytes.begin() + frames[i].size);
+            end.wire.emplace_back(frames[i].bytes.begin(),
+                                  frames[i].bytes.begin() + frames[i].size);
     }
 
     Result<FlowHandle> allocate(End& end, const char* source, const char* destination,
@@ -161,7 +162,8 @@ class Pair {
         return flow;
     }
     void accept(End& end, FlowHandle flow, std::uint32_t cookie) {
-        if (!end.shim.accept(now, flow, cookie, end.out)) throw std::runtime_error("no such request");
+        if (!end.shim.accept(now, flow, cookie, end.out))
+            throw std::runtime_error("no such request");
         end.carry_out();
     }
     void deallocate(End& end, FlowHandle flow) {

@@ -163,7 +163,8 @@ TEST_CASE("a dead peer is noticed, and back again", "[session]") {
     pair.advance(Duration::milliseconds(9900));
     CHECK(pair.a.take_events().empty());
     pair.advance(Duration::milliseconds(1200));
-    CHECK(pair.a.take_events() == Events{"deallocated: peer unresponsive", "down: peer unresponsive"});
+    CHECK(pair.a.take_events() ==
+          Events{"deallocated: peer unresponsive", "down: peer unresponsive"});
     CHECK(pair.a.channel_of.empty());
     pair.lose = nullptr;
     pair.advance(Duration::seconds(3));
@@ -195,7 +196,8 @@ TEST_CASE("no version in common: no flow, and it says why", "[session]") {
     a.carry_out();
     CHECK(a.shim.state() == DeviceState::incompatible);
     CHECK(a.take_events() == Events{"down: no common version"});
-    const auto flow = a.shim.allocate(Instant{3}, *AppName::parse("a"), *AppName::parse("b"), 0, a.out);
+    const AppName name = *AppName::parse("a");
+    const auto flow = a.shim.allocate(Instant{3}, name, name, 0, a.out);
     REQUIRE_FALSE(flow);
     CHECK(flow.error().code == EPROTONOSUPPORT);
 }
