@@ -59,7 +59,7 @@ using KindTable = std::map<std::string, KindInfo, std::less<>>;
 
 enum class Idle : std::uint8_t {
     busy,      // polls for ever
-    adaptive,  // spins for a while, yields, then sleeps until woken
+    adaptive,  // spins for a while, naps, then sleeps until woken
 };
 
 // Where the graph runs.

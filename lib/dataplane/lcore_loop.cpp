@@ -2,7 +2,6 @@
 
 #include <rte_errno.h>
 #include <rte_ring_elem.h>
-#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -27,6 +26,11 @@ constexpr Duration kSleepLongest = Duration::milliseconds(100);
 constexpr Duration kNapShortest = Duration::microseconds(20);
 constexpr Duration kNapLongest = Duration::microseconds(500);
 
+void nap(Duration length) noexcept {
+    const timespec span{0, static_cast<long>(length.ns)};
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &span, nullptr);
+}
+
 }  // namespace
 
 void Waker::kick() noexcept {
@@ -35,7 +39,7 @@ void Waker::kick() noexcept {
 }
 
 LcoreLoop::LcoreLoop(LcoreId id, Qsbr& qsbr, IdleSettings idle)
-    : id_(id), qsbr_(qsbr), idle_(idle), lists_(qsbr) {
+    : id_(id), qsbr_(qsbr), idle_(idle) {
     ctx_.lcore = id;
     ctx_.loop = this;
 }
@@ -44,6 +48,7 @@ LcoreLoop::~LcoreLoop() {
     if (mails_ != nullptr) rte_ring_free(mails_);
     if (epoll_fd_ >= 0) close(epoll_fd_);
     if (waker_.fd >= 0) close(waker_.fd);
+    delete published_.load(std::memory_order_relaxed);
 }
 
 Result<> LcoreLoop::init() {
@@ -64,14 +69,22 @@ Result<> LcoreLoop::init() {
     if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, waker_.fd, &event) != 0)
         return fail(errno, "cannot watch the wake-up descriptor of lcore {}: {}", id_.value,
                     std::strerror(errno));
-    lists_.publish(std::make_unique<const RunList>());
+    list_ = new RunList();
+    published_.store(list_, std::memory_order_relaxed);
     return {};
 }
 
 void LcoreLoop::publish(std::unique_ptr<const RunList> list) {
-    lists_.publish(std::move(list));
-    asked_.fetch_add(1, std::memory_order_release);
+    const RunList* old = published_.exchange(list.release(), std::memory_order_acq_rel);
+    const std::uint64_t change = asked_.fetch_add(1, std::memory_order_release) + 1;
+    replaced_.emplace_back(change, old);
     waker_.wake_if_sleeping();
+    reclaim();
+}
+
+void LcoreLoop::reclaim() {
+    const std::uint64_t adopted = adopted_.load(std::memory_order_acquire);
+    std::erase_if(replaced_, [&](const auto& old) { return old.first <= adopted; });
 }
 
 void LcoreLoop::forward(Forwarding state) noexcept {
@@ -112,18 +125,22 @@ void LcoreLoop::run() noexcept {
         ctx_.now = clock.instant(ctx_.tsc);
         const std::uint64_t asked = asked_.load(std::memory_order_acquire);
         if (asked != seen_) [[unlikely]] {
-            change_state(lists_.read(), wanted_.load(std::memory_order_relaxed));
+            change_state(published_.load(std::memory_order_acquire),
+                         wanted_.load(std::memory_order_relaxed));
             seen_ = asked;
+            adopted_.store(asked, std::memory_order_release);
+            if (state_ != Forwarding::draining) done_.store(asked, std::memory_order_release);
         }
         ctx_.sampling = (++iterations & kSampleMask) == 0;
         bool busy = false;
-        if (list_ != nullptr && state_ != Forwarding::stopped)
+        if (held_) [[unlikely]]
+            busy = retry_held();
+        if (state_ != Forwarding::stopped)
             for (const Entry& entry : list_->entries) busy |= run_entry(const_cast<Entry&>(entry));
         busy |= read_mails();
         if (ctx_.now >= earliest_) [[unlikely]]
             run_timers();
-        if (done_.load(std::memory_order_relaxed) != seen_ &&
-            (state_ != Forwarding::draining || (!busy && drained(*list_))))
+        if (done_.load(std::memory_order_relaxed) != seen_ && !busy && drained(*list_))
             done_.store(seen_, std::memory_order_release);
         qsbr_.quiescent(id_.value);
         const std::uint64_t end = rte_rdtsc();
@@ -138,62 +155,82 @@ void LcoreLoop::run() noexcept {
         ctx_.tsc = end;
         if (!busy && idle_.policy == Idle::adaptive) idle_step();
     }
-    change_state(nullptr, Forwarding::stopped);
+    change_state(list_, Forwarding::stopped);
     qsbr_.detach(id_.value);
 }
 
-// Takes effect between iterations. Stages are told that forwarding stopped while their slots are
-// still wired; what they leave in outlets is dropped.
+// Takes effect between iterations.
 void LcoreLoop::change_state(const RunList* list, Forwarding state) noexcept {
-    const bool stops = state_ != Forwarding::stopped && state == Forwarding::stopped;
-    if (list_ != nullptr && (stops || list != list_)) {
-        for (const Entry& entry : list_->entries) {
-            if (entry.ring == nullptr || !stops) continue;
-            void* packet = nullptr;
-            ctx_.slot = entry.slot;
-            while (rte_ring_dequeue(entry.ring, &packet) == 0)
-                ctx_.drop(DropReason::stopped, static_cast<rte_mbuf*>(packet));
-        }
+    SLUICE_CHECK(list == list_ || (state_ == Forwarding::stopped && state == Forwarding::stopped));
+    if (list != list_)
+        // What was sent before the switch is for the stages as they were.
+        while (read_mails()) continue;
+    // Stages are told that forwarding stopped while their slots are still wired.
+    if (state_ != Forwarding::stopped && state == Forwarding::stopped)
         for (const auto& slot : list_->slots) {
             ctx_.slot = slot.get();
-            if (stops) slot->stage->on_stop(ctx_);
-            for (unsigned i = 0; i < slot->outlet_count; ++i) {
-                Outlet& o = slot->outlets[i];
-                ctx_.drop(stops ? DropReason::stopped : DropReason::edge_removed, o.packets,
-                          o.pending);
-                o.pending = 0;
-            }
+            slot->stage->on_stop(ctx_);
         }
-    }
-    if (list != list_) {
-        // Deadlines live in the slots; a stage that is still there sets its own again when it is
-        // asked to, at once.
-        earliest_ = Instant::never();
-        if (list != nullptr)
-            for (const auto& slot : list->slots) {
-                slot->deadline = ctx_.now;
-                earliest_ = ctx_.now;
-            }
-    }
+    if (state == Forwarding::stopped)
+        discard(list == list_ ? DropReason::stopped : DropReason::edge_removed);
     list_ = list;
     state_ = state;
+    earliest_ = Instant::never();
+    if (state == Forwarding::running)
+        for (const auto& slot : list->slots) earliest_ = earlier(earliest_, slot->deadline);
     quiet_since_ = Instant::never();
 }
 
-bool LcoreLoop::blocked(const Entry& entry) noexcept {
-    for (const auto& [slot, index] : entry.holds) {
-        Outlet& o = slot->outlets[index];
-        if (o.via == Outlet::Via::direct) {
-            // Before a credit edge the source asks for itself.
-            if (o.backpressure == Backpressure::hold && o.next->stage->room(o.inlet) == 0)
-                return true;
-        } else if (o.pending != 0) {
-            ctx_.slot = slot;
-            flush_outlet(ctx_, *slot, o);
-            if (o.pending != 0) return true;
+// Drops what waits in the rings to this lcore and in its outlets.
+void LcoreLoop::discard(DropReason reason) noexcept {
+    for (const Entry& entry : list_->entries) {
+        if (entry.ring == nullptr) continue;
+        void* packet = nullptr;
+        ctx_.slot = entry.slot;
+        while (rte_ring_sc_dequeue(entry.ring, &packet) == 0)
+            ctx_.drop(reason, static_cast<rte_mbuf*>(packet));
+    }
+    for (const auto& slot : list_->slots) {
+        ctx_.slot = slot.get();
+        slot->dirty = false;
+        for (unsigned i = 0; i < slot->outlet_count; ++i) {
+            Outlet& o = slot->outlets[i];
+            ctx_.drop(reason, o.packets, o.pending);
+            o.pending = 0;
         }
     }
+    held_ = false;
+}
+
+bool LcoreLoop::blocked(const Entry& entry) const noexcept {
+    for (const auto& [slot, index] : entry.holds) {
+        const Outlet& o = slot->outlets[index];
+        if (o.pending != 0) return true;
+        // Before a credit edge the source asks for itself.
+        if (o.via == Outlet::Via::direct && o.backpressure == Backpressure::hold &&
+            o.next->stage->room(o.inlet) == 0)
+            return true;
+    }
     return false;
+}
+
+// True if anything got through.
+bool LcoreLoop::retry_held() noexcept {
+    held_ = false;
+    bool moved = false;
+    for (const auto& slot : list_->slots) {
+        if (!slot->dirty) continue;
+        const auto pending = [&] {
+            unsigned sum = 0;
+            for (unsigned i = 0; i < slot->outlet_count; ++i) sum += slot->outlets[i].pending;
+            return sum;
+        };
+        const unsigned before = pending();
+        ctx_.slot = slot.get();
+        flush_slot(ctx_, *slot);
+        moved |= pending() != before;
+    }
+    return moved;
 }
 
 bool LcoreLoop::run_entry(Entry& entry) noexcept {
@@ -201,17 +238,19 @@ bool LcoreLoop::run_entry(Entry& entry) noexcept {
     Slot& slot = *entry.slot;
     if (entry.ring != nullptr) {
         void* packets[kBurstMax];
-        const unsigned n = rte_ring_sc_dequeue_burst(entry.ring, packets, kBurstMax, nullptr);
+        unsigned most = kBurstMax;
+        if (entry.lossless) most = std::min(most, slot.stage->room(entry.inlet));
+        const unsigned n = rte_ring_sc_dequeue_burst(entry.ring, packets, most, nullptr);
         if (n == 0) return false;
         account_in(n);
         ctx_.slot = nullptr;
         run_process(ctx_, slot, entry.inlet, reinterpret_cast<rte_mbuf**>(packets), n);
         return true;
     }
-    if (state_ != Forwarding::running) return false;
     ctx_.slot = &slot;
     if (ctx_.sampling) ctx_.mark = rte_rdtsc();
-    const Busy busy = slot.stage->poll(ctx_);
+    const Busy busy = state_ == Forwarding::running ? slot.stage->poll(ctx_)
+                                                    : slot.stage->drain(ctx_);
     if (slot.dirty) flush_slot(ctx_, slot);
     if (ctx_.sampling && busy == Busy::busy) charge(ctx_, slot);
     return busy == Busy::busy;
@@ -223,10 +262,11 @@ bool LcoreLoop::read_mails() noexcept {
     while (read < kMailsAnIteration &&
            rte_ring_sc_dequeue_elem(mails_, &mail, sizeof(mail)) == 0) {
         ++read;
-        if (mail.to == nullptr || list_ == nullptr) continue;
+        if (mail.to == nullptr) continue;
         for (const auto& slot : list_->slots) {
             if (slot->stage != mail.to) continue;
             ctx_.slot = slot.get();
+            if (ctx_.sampling) ctx_.mark = rte_rdtsc();
             mail.to->on_mail(ctx_, mail);
             if (slot->dirty) flush_slot(ctx_, *slot);
             break;
@@ -238,16 +278,17 @@ bool LcoreLoop::read_mails() noexcept {
 
 void LcoreLoop::run_timers() noexcept {
     earliest_ = Instant::never();
-    if (list_ == nullptr) return;
     for (const auto& slot : list_->slots) {
         if (slot->deadline <= ctx_.now && state_ == Forwarding::running) {
             slot->deadline = Instant::never();
             ctx_.slot = slot.get();
+            if (ctx_.sampling) ctx_.mark = rte_rdtsc();
             slot->stage->on_timeout(ctx_);
             if (slot->dirty) flush_slot(ctx_, *slot);
         }
         earliest_ = earlier(earliest_, slot->deadline);
     }
+    // The deadlines stay in their slots and count again when forwarding starts.
     if (state_ != Forwarding::running) earliest_ = Instant::never();
 }
 
@@ -267,7 +308,9 @@ bool LcoreLoop::nothing_queued(const RunList& list) const noexcept {
     return state_ == Forwarding::stopped || drained(list);
 }
 
-// Spin, then yield, then sleep.
+// Spin, then nap, then sleep. Napping rather than sched_yield(): on recent kernels each yield
+// pushes the caller back by a whole time slice, and a loop of them starves for seconds as soon as
+// anybody else wants the CPU.
 void LcoreLoop::idle_step() noexcept {
     const Instant now = TscClock::instance().instant(ctx_.tsc);
     if (quiet_since_.is_never()) {
@@ -281,8 +324,8 @@ void LcoreLoop::idle_step() noexcept {
         return;
     }
     const std::uint64_t start = ctx_.tsc;
-    if (quiet < idle_.spin + idle_.yield || list_ == nullptr)
-        sched_yield();
+    if (quiet < idle_.spin + idle_.nap)
+        nap(kNapShortest);
     else
         sleep_until_woken();
     ctx_.tsc = rte_rdtsc();
@@ -292,9 +335,9 @@ void LcoreLoop::idle_step() noexcept {
 void LcoreLoop::sleep_until_woken() noexcept {
     Duration longest = kSleepLongest;
     if (!earliest_.is_never()) longest = std::min(longest, earliest_ - ctx_.now);
-    // Too short for the kernel's granularity of a millisecond.
+    // Too short for epoll's granularity of a millisecond.
     if (longest < Duration::milliseconds(1)) {
-        sched_yield();
+        nap(std::max(longest, Duration::microseconds(1)));
         return;
     }
     waker_.sleeping.store(true, std::memory_order_relaxed);
@@ -316,8 +359,7 @@ void LcoreLoop::sleep_until_woken() noexcept {
         counters_.sleeps.add(1);
         qsbr_.offline(id_.value);
         if (poll_only) {
-            const timespec nap{0, static_cast<long>(nap_.ns)};
-            clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, nullptr);
+            nap(nap_);
             nap_ = std::min(nap_ * 2, kNapLongest);
         } else {
             // PMDs add their descriptors edge-triggered, so nobody needs to read them.
@@ -344,6 +386,7 @@ void Stage::process(LoopCtx& ctx, Burst& burst) noexcept {
     ctx.drop(DropReason::discarded, burst.pkts, burst.count);
 }
 Busy Stage::poll(LoopCtx&) noexcept { return Busy::idle; }
+Busy Stage::drain(LoopCtx&) noexcept { return Busy::idle; }
 void Stage::on_mail(LoopCtx&, const Mail&) noexcept {}
 void Stage::on_timeout(LoopCtx&) noexcept {}
 unsigned Stage::room(unsigned) const noexcept { return std::numeric_limits<unsigned>::max(); }

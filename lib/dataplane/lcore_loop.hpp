@@ -79,10 +79,10 @@ struct RunList {
 
 struct IdleSettings {
     Idle policy = Idle::adaptive;
-    // Quiet for this long: yield; for this long: sleep. A sender pays several microseconds for
+    // Quiet for this long: nap; for this long more: sleep. A sender pays several microseconds for
     // each wake-up, so an lcore sleeps after a quiet time, not after a number of empty polls.
     Duration spin = Duration::microseconds(50);
-    Duration yield = Duration::microseconds(500);
+    Duration nap = Duration::microseconds(500);
 };
 
 // The loop of one worker lcore.

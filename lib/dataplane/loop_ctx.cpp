@@ -35,16 +35,16 @@ void flush_outlet(LoopCtx& ctx, Slot& slot, Outlet& o) noexcept {
     if (left != 0 && sent != 0)
         std::memmove(o.packets, o.packets + sent, left * sizeof(o.packets[0]));
     o.pending = static_cast<std::uint16_t>(left);
+    if (left == 0) return;
+    slot.dirty = true;
+    ctx.loop->note_held();
 }
 
 void flush_slot(LoopCtx& ctx, Slot& slot) noexcept {
     slot.dirty = false;
     for (unsigned i = 0; i < slot.outlet_count; ++i) {
         Outlet& o = slot.outlets[i];
-        if (o.pending == 0) continue;
-        flush_outlet(ctx, slot, o);
-        // Held packets are tried again when the slot's entry runs next.
-        if (o.pending != 0) slot.dirty = true;
+        if (o.pending != 0) flush_outlet(ctx, slot, o);
     }
     ctx.slot = &slot;
 }
@@ -86,15 +86,12 @@ void LoopCtx::emit(unsigned outlet, rte_mbuf** packets, unsigned count) noexcept
 
 unsigned LoopCtx::credit(unsigned outlet) const noexcept {
     const Outlet& o = slot->outlets[outlet];
-    switch (o.via) {
-        case Outlet::Via::none: return std::numeric_limits<unsigned>::max();
-        case Outlet::Via::direct: return o.next->stage->room(o.inlet);
-        case Outlet::Via::ring: {
-            const unsigned free = rte_ring_free_count(o.ring);
-            return free > o.pending ? free - o.pending : 0;
-        }
-    }
-    return 0;
+    // What drops when it is full takes everything; asking would make it hold instead.
+    if (o.via == Outlet::Via::none || o.backpressure == Backpressure::drop_tail)
+        return std::numeric_limits<unsigned>::max();
+    const unsigned free = o.via == Outlet::Via::ring ? rte_ring_free_count(o.ring)
+                                                     : o.next->stage->room(o.inlet);
+    return free > o.pending ? free - o.pending : 0;
 }
 
 void LoopCtx::drop(DropReason reason, rte_mbuf* packet) noexcept {

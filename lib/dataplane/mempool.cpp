@@ -14,6 +14,11 @@ Result<std::unique_ptr<Mempool>> Mempool::create(const Options& o) {
         return fail(EINVAL, "mbuf data size {} is out of range, expected 256 to {} bytes",
                     o.data_size,
                     std::numeric_limits<std::uint16_t>::max() - RTE_PKTMBUF_HEADROOM);
+    // The mempool library's own limits, which it reports as a bare EINVAL.
+    if (o.cache > RTE_MEMPOOL_CACHE_MAX_SIZE || o.count < o.cache + o.cache / 2 || o.count == 0)
+        return fail(EINVAL, "{} mbufs with a cache of {} per lcore are not possible, expected a "
+                    "cache of at most {} and of two thirds of the mbufs", o.count, o.cache,
+                    RTE_MEMPOOL_CACHE_MAX_SIZE);
     rte_mempool* pool =
         rte_pktmbuf_pool_create(o.name.c_str(), o.count, o.cache, 0,
                                 static_cast<std::uint16_t>(room), SOCKET_ID_ANY);

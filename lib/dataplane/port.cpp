@@ -54,6 +54,22 @@ Result<Found> find_or_plug(const PortOptions& o) {
     return Found{id, true};
 }
 
+// Marks the device as this port's, so that a second port over the same device is refused instead
+// of taking it away from the first.
+Result<> claim(const PortOptions& o, std::uint16_t id) {
+    rte_eth_dev_owner owner{};
+    if (rte_eth_dev_owner_get(id, &owner) == 0 && owner.id != RTE_ETH_DEV_NO_OWNER)
+        return fail(EBUSY, "{}port '{}': device '{}' is in use as port '{}'", at(o.where), o.name,
+                    o.device, owner.name);
+    if (const int s = rte_eth_dev_owner_new(&owner.id); s != 0)
+        return fail(-s, "{}port '{}': no owner id: {}", at(o.where), o.name, rte_strerror(-s));
+    o.name.copy(owner.name, sizeof(owner.name) - 1);
+    if (const int s = rte_eth_dev_owner_set(id, &owner); s != 0)
+        return fail(-s, "{}port '{}': device '{}' cannot be claimed: {}", at(o.where), o.name,
+                    o.device, rte_strerror(-s));
+    return {};
+}
+
 }  // namespace
 
 Port::Port(PortOptions options, std::uint16_t id, bool plugged)
@@ -61,18 +77,35 @@ Port::Port(PortOptions options, std::uint16_t id, bool plugged)
 
 Result<std::unique_ptr<Port>> Port::open(const PortOptions& options, const Mempool& pool) {
     SLUICE_TRY(const Found found, find_or_plug(options));
+    SLUICE_TRY_VOID(claim(options, found.id));
     std::unique_ptr<Port> port(new Port(options, found.id, found.plugged));
     SLUICE_TRY_VOID(port->configure(pool));
     return port;
 }
 
-Port::~Port() {
+Port::~Port() { close(); }
+
+void Port::close() noexcept {
+    if (!open_) return;
+    open_ = false;
     stop();
     rte_eth_dev_callback_unregister(id_, RTE_ETH_EVENT_INTR_LSC, &Port::lsc_event, this);
     rte_eth_dev_info info{};
     const bool known = rte_eth_dev_info_get(id_, &info) == 0;
     rte_eth_dev_close(id_);
     if (plugged_ && known && info.device != nullptr) rte_dev_remove(info.device);
+}
+
+Result<> Port::replug(const Mempool& pool) {
+    close();
+    SLUICE_TRY(const Found found, find_or_plug(options_));
+    SLUICE_TRY_VOID(claim(options_, found.id));
+    id_ = found.id;
+    plugged_ = found.plugged;
+    open_ = true;
+    incarnation_.fetch_add(1, std::memory_order_acq_rel);
+    SLUICE_TRY_VOID(configure(pool));
+    return start();
 }
 
 Result<> Port::configure(const Mempool& pool) {
@@ -85,9 +118,11 @@ Result<> Port::configure(const Mempool& pool) {
     char name[RTE_ETH_NAME_MAX_LEN] = "";
     rte_eth_dev_get_name_by_port(id_, name);
     device_name_ = name;
-    if (options_.rx_queues > info.max_rx_queues || options_.tx_queues > info.max_tx_queues)
-        return fail(EINVAL, "{}port '{}': {} rx and {} tx queues asked for, expected at most {} "
-                    "and {}", at(options_.where), options_.name, options_.rx_queues,
+    const auto in_range = [](std::uint16_t n, std::uint16_t most) { return n > 0 && n <= most; };
+    if (!in_range(options_.rx_queues, info.max_rx_queues) ||
+        !in_range(options_.tx_queues, info.max_tx_queues))
+        return fail(EINVAL, "{}port '{}': {} rx and {} tx queues asked for, expected 1 to {} and "
+                    "1 to {}", at(options_.where), options_.name, options_.rx_queues,
                     options_.tx_queues, info.max_rx_queues, info.max_tx_queues);
     rte_eth_conf conf{};
     conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
@@ -109,7 +144,9 @@ Result<> Port::configure(const Mempool& pool) {
     interrupts_ = conf.intr_conf.rxq != 0;
     tx_offloads_ = conf.txmode.offloads;
     if (options_.mtu != 0) {
-        const int set = rte_eth_dev_set_mtu(id_, static_cast<std::uint16_t>(options_.mtu));
+        const int set = options_.mtu > 0xffff
+                            ? -EINVAL
+                            : rte_eth_dev_set_mtu(id_, static_cast<std::uint16_t>(options_.mtu));
         if (set != 0)
             return fail(-set, "{}port '{}': MTU {} refused, expected {} to {}", at(options_.where),
                         options_.name, options_.mtu, info.min_mtu, info.max_mtu);
@@ -171,6 +208,7 @@ int Port::lsc_event(std::uint16_t, rte_eth_event_type, void* self, void*) {
 }
 
 void Port::refresh_link() noexcept {
+    if (!started_) return;
     rte_eth_link link{};
     if (rte_eth_link_get_nowait(id_, &link) != 0) return;
     const bool up = link.link_status == RTE_ETH_LINK_UP;

@@ -56,7 +56,13 @@ class Port {
 
     Result<> start();
     void stop() noexcept;
-    bool started() const noexcept { return started_; }
+    // Gives the device up and makes it anew: what a virtio-user device needs whose vhost-user
+    // server has gone, because it does not connect again by itself. No lcore may be in rx or tx.
+    // On failure the port stays closed, and this may be tried again.
+    Result<> replug(const Mempool& pool);
+    // Looks at the link, for drivers that do not tell.
+    void refresh_link() noexcept;
+    bool started() const noexcept { return started_.load(std::memory_order_acquire); }
 
     std::uint16_t id() const noexcept { return id_; }
     const std::string& name() const noexcept { return options_.name; }
@@ -65,6 +71,8 @@ class Port {
     bool is_vhost() const noexcept { return driver_ == "net_vhost"; }
     bool is_virtio() const noexcept { return driver_ == "net_virtio" || driver_ == "net_virtio_user"; }
     bool interrupts() const noexcept { return interrupts_; }
+    // How often the device has been made anew.
+    unsigned incarnation() const noexcept { return incarnation_.load(std::memory_order_acquire); }
 
     // Last state the device reported; safe on any thread.
     bool link_up() const noexcept { return link_up_.load(std::memory_order_acquire); }
@@ -92,12 +100,14 @@ class Port {
     Result<> setup_queues(const Mempool& pool, const rte_eth_dev_info& info,
                           const rte_eth_conf& conf);
     static int lsc_event(std::uint16_t port, rte_eth_event_type type, void* self, void* ret);
-    void refresh_link() noexcept;
+    void close() noexcept;
 
     PortOptions options_;
     std::uint16_t id_;
     bool plugged_;  // we created the device, so we remove it
-    bool started_ = false;
+    bool open_ = true;
+    std::atomic<unsigned> incarnation_{0};
+    std::atomic<bool> started_{false};  // the device's own thread asks too
     bool interrupts_ = false;
     std::uint64_t tx_offloads_ = 0;
     std::string driver_;

@@ -18,7 +18,6 @@ std::uint64_t bytes_of(rte_mbuf* const* packets, unsigned count) noexcept {
 }  // namespace
 
 bool PortWaiter::arm(int epoll_fd) noexcept {
-    epoll_fd_ = epoll_fd;
     armed_ = port_.is_vhost() ? arm_vhost(epoll_fd) : arm_ethdev(epoll_fd);
     return armed_;
 }
@@ -44,14 +43,24 @@ bool PortWaiter::arm_vhost(int epoll_fd) noexcept {
 }
 
 bool PortWaiter::arm_ethdev(int epoll_fd) noexcept {
+    // A device that was made anew has new descriptors; closing the old ones took them out.
+    if (incarnation_ != port_.incarnation()) {
+        incarnation_ = port_.incarnation();
+        epoll_fd_ = -1;
+        failed_ = false;
+    }
     if (failed_ || !port_.interrupts()) return false;
-    if (!attached_) {
+    // A new plan may have moved the stage, and each lcore waits on its own descriptor.
+    if (epoll_fd_ != epoll_fd) {
+        if (epoll_fd_ >= 0)
+            rte_eth_dev_rx_intr_ctl_q(port_.id(), queue_, epoll_fd_, RTE_INTR_EVENT_DEL, nullptr);
+        epoll_fd_ = -1;
         if (rte_eth_dev_rx_intr_ctl_q(port_.id(), queue_, epoll_fd, RTE_INTR_EVENT_ADD, nullptr) !=
             0) {
             failed_ = true;
             return false;
         }
-        attached_ = true;
+        epoll_fd_ = epoll_fd;
     }
     if (rte_eth_dev_rx_intr_enable(port_.id(), queue_) != 0) {
         failed_ = true;
@@ -70,6 +79,8 @@ void PortWaiter::disarm() noexcept {
     }
 }
 
+PortRx::~PortRx() { rte_pktmbuf_free_bulk(early_.data(), early_count_); }
+
 KindInfo PortRx::kind() {
     KindInfo k = KindInfo::source_of("port_rx");
     k.counters = {{"bytes", "bytes", "received from the port"}};
@@ -82,6 +93,7 @@ Busy PortRx::poll(LoopCtx& ctx) noexcept {
         static_cast<std::uint16_t>(std::min<unsigned>(kRxBurst, ctx.credit(0)));
     std::uint16_t n = 0;
     if (early_count_ != 0) [[unlikely]] {
+        if (want < early_count_) return Busy::idle;
         n = early_count_;
         std::copy_n(early_.begin(), n, packets);
         early_count_ = 0;
@@ -98,11 +110,6 @@ Busy PortRx::poll(LoopCtx& ctx) noexcept {
 
 void PortRx::on_mail(LoopCtx&, const Mail& mail) noexcept {
     if (mail.type == kMailSetTap) tap_ = static_cast<PacketTap*>(mail.pointer);
-}
-
-void PortRx::on_stop(LoopCtx& ctx) noexcept {
-    ctx.drop(DropReason::stopped, early_.data(), early_count_);
-    early_count_ = 0;
 }
 
 Wait PortRx::wait_arm(LoopCtx&, int epoll_fd) noexcept {
@@ -160,22 +167,24 @@ void PortTx::keep(LoopCtx& ctx, rte_mbuf** packets, unsigned count) noexcept {
 
 // True once nothing is left.
 bool PortTx::send_backlog(LoopCtx& ctx) noexcept {
-    rte_mbuf** const first = backlog_.data() + head_;
-    const std::uint64_t bytes = bytes_of(first, count_);
-    const std::uint16_t sent = port_.tx(queue_, first, static_cast<std::uint16_t>(count_));
-    const unsigned left = count_ - sent;
-    ctx.count(kBytes, bytes - (left == 0 ? 0 : bytes_of(first + sent, left)));
-    head_ += sent;
-    count_ = left;
-    if (sent != 0) stuck_since_ = ctx.now;
-    if (count_ == 0) return true;
-    if (!port_.link_up() || (!options_.hold && ctx.now - stuck_since_ > options_.patience)) {
-        ctx.drop(port_.link_up() ? DropReason::tx_ring_full : DropReason::link_down,
-                 backlog_.data() + head_, count_);
-        count_ = 0;
-        return true;
+    // In bursts: while the ring is stuck, only as many packets are looked at in vain.
+    while (count_ != 0) {
+        rte_mbuf** const first = backlog_.data() + head_;
+        const unsigned n = std::min(count_, kBurstMax);
+        const std::uint64_t bytes = bytes_of(first, n);
+        const std::uint16_t sent = port_.tx(queue_, first, static_cast<std::uint16_t>(n));
+        ctx.count(kBytes, bytes - bytes_of(first + sent, n - sent));
+        head_ += sent;
+        count_ -= sent;
+        if (sent != 0) stuck_since_ = ctx.now;
+        if (sent != n) break;
     }
-    return false;
+    if (count_ == 0) return true;
+    const bool up = port_.link_up();
+    if (up && (options_.hold || ctx.now - stuck_since_ <= options_.patience)) return false;
+    ctx.drop(up ? DropReason::tx_ring_full : DropReason::link_down, backlog_.data() + head_, count_);
+    count_ = 0;
+    return true;
 }
 
 Busy PortTx::poll(LoopCtx& ctx) noexcept {

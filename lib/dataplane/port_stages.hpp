@@ -33,8 +33,8 @@ class PortWaiter {
     const std::uint16_t queue_;
     int kick_fd_ = -1;
     int vid_ = -1;
-    int epoll_fd_ = -1;
-    bool attached_ = false;
+    int epoll_fd_ = -1;  // where the interrupt is attached
+    unsigned incarnation_ = 0;  // of the port, when it was
     bool failed_ = false;
     bool armed_ = false;
 };
@@ -44,12 +44,12 @@ class PortRx : public Stage {
   public:
     PortRx(const Port& port, std::uint16_t queue) noexcept
         : port_(port), queue_(queue), waiter_(port, queue) {}
+    ~PortRx() override;
 
     static KindInfo kind();
 
     Busy poll(LoopCtx& ctx) noexcept override;
     void on_mail(LoopCtx& ctx, const Mail& mail) noexcept override;
-    void on_stop(LoopCtx& ctx) noexcept override;
     Wait wait_arm(LoopCtx& ctx, int epoll_fd) noexcept override;
     void wait_disarm(LoopCtx& ctx) noexcept override;
 
@@ -60,7 +60,8 @@ class PortRx : public Stage {
     const std::uint16_t queue_;
     PortWaiter waiter_;
     PacketTap* tap_ = nullptr;
-    // Found by the look after arming; handed on by the next poll.
+    // Found by the look after arming; handed on and counted by the next poll. Until then it is as
+    // good as in the port's ring, also while forwarding is stopped.
     std::array<rte_mbuf*, kRxBurst> early_{};
     std::uint16_t early_count_ = 0;
 };
@@ -82,6 +83,7 @@ class PortTx : public Stage {
 
     void process(LoopCtx& ctx, Burst& burst) noexcept override;
     Busy poll(LoopCtx& ctx) noexcept override;
+    Busy drain(LoopCtx& ctx) noexcept override { return poll(ctx); }
     void on_mail(LoopCtx& ctx, const Mail& mail) noexcept override;
     void on_stop(LoopCtx& ctx) noexcept override;
     unsigned room(unsigned inlet) const noexcept override;

@@ -55,8 +55,9 @@ Punt::Pushed Punt::push(const PuntItem& item) noexcept {
 unsigned Punt::drain(PuntItem* items, unsigned most) noexcept {
     std::uint64_t count = 0;
     [[maybe_unused]] const ssize_t got = read(fd_, &count, sizeof(count));
-    // Cleared before looking: what is pushed from here on kicks again.
-    signalled_.store(false, std::memory_order_seq_cst);
+    // Cleared before looking: what is pushed from here on kicks again. An exchange, because a
+    // plain store would not order us after the push whose kick it takes back.
+    signalled_.exchange(false, std::memory_order_seq_cst);
     unsigned taken = 0;
     while (taken < most &&
            rte_ring_dequeue_elem(ring_, &items[taken], sizeof(PuntItem)) == 0) {

@@ -36,9 +36,13 @@ class Stage {
     virtual void process(LoopCtx& ctx, Burst& burst) noexcept;
     // lcore: a source looks for work. Called once an iteration.
     virtual Busy poll(LoopCtx& ctx) noexcept;
+    // lcore: called instead of poll while forwarding is being stopped. Passes on what is queued
+    // and brings in nothing new; busy while there is more to pass on.
+    virtual Busy drain(LoopCtx& ctx) noexcept;
     // lcore: a message of the control thread.
     virtual void on_mail(LoopCtx& ctx, const Mail& mail) noexcept;
-    // lcore: the deadline set by LoopCtx::set_deadline has passed.
+    // lcore: the deadline set by LoopCtx::set_deadline has passed. Also called when forwarding
+    // starts with a new plan: a place in a plan does not inherit the deadlines of the one before.
     virtual void on_timeout(LoopCtx& ctx) noexcept;
 
     // lcore: packets this inlet takes now without dropping; asked by hold and credit edges.
@@ -68,7 +72,8 @@ class LoopCtx {
     void emit(unsigned outlet, rte_mbuf* packet) noexcept;
     void emit(unsigned outlet, rte_mbuf** packets, unsigned count) noexcept;
 
-    // How many packets the outlet takes now: what a stage before a credit edge asks first.
+    // How many packets the outlet takes now: what a stage before a credit edge asks first. Without
+    // limit if the outlet drops what is too much, or leads nowhere.
     unsigned credit(unsigned outlet) const noexcept;
 
     // Frees and counts.
