@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstring>
 
 #include "base/log.hpp"
@@ -16,10 +17,36 @@ namespace sluice::app {
 namespace {
 
 constexpr Duration kLook = Duration::milliseconds(200);  // at links and what can be freed
+constexpr Duration kReplug = Duration::seconds(1);
 constexpr unsigned kPuntBatch = 64;
 constexpr std::uint32_t kMbufsOfControl = 1024;
 
 Instant now() { return dp::TscClock::instance().now(); }
+
+// A virtio-user device that is the client of its socket.
+bool connects_once(const dp::Port& port) {
+    const std::string& device = port.options().device;
+    return device.find("virtio_user") != std::string::npos &&
+           device.find("server=1") == std::string::npos;
+}
+
+// While it lives, SIGINT and SIGTERM end the process at once.
+class Killable {
+  public:
+    Killable() {
+        sigset_t ours;
+        sigemptyset(&ours);
+        sigaddset(&ours, SIGINT);
+        sigaddset(&ours, SIGTERM);
+        pthread_sigmask(SIG_UNBLOCK, &ours, &before_);
+    }
+    ~Killable() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    Killable(const Killable&) = delete;
+    Killable& operator=(const Killable&) = delete;
+
+  private:
+    sigset_t before_{};
+};
 
 // What a tgen SDU carries where nothing else is written.
 void fill_with_pattern(rte_mempool*, void*, void* object, unsigned) {
@@ -51,6 +78,8 @@ Result<> Node::build(const dp::Placement& placement) {
     SLUICE_TRY_VOID(make_pools(plan));
     SLUICE_TRY(runtime_, dp::Runtime::create(placement_));
     captures_ = std::make_unique<Captures>(*runtime_);
+    // A virtio-user server waits for its client in here, for ever if need be: let signals end that.
+    const Killable killable;
     for (const PortConfig& p : config_.ports) {
         SLUICE_TRY(auto opened, dp::Port::open(p.options, *pool_));
         ports_.push_back(std::move(opened));
@@ -97,6 +126,7 @@ Result<> Node::make_vmpi(dp::Runtime::Stages& stages) {
         low.buffer_size = config_.mbuf_data_size;
         low.pool = pool_->get();
         VmpiPort& vmpi = vmpi_[p.options.name];
+        vmpi.port = ports_[i].get();
         vmpi.low_level = std::make_unique<shim_hv::LowLevelEthdev>(*ports_[i], low);
         const shim_hv::VmpiLimits limits = vmpi.low_level->limits();
 
@@ -182,6 +212,10 @@ void Node::watch() {
     }));
     loop_.every(kLook, [this] {
         if (down_) return;
+        // Not every driver tells. One that is being plugged in again is asked by that.
+        for (auto& p : ports_)
+            if (p->link_up() || !connects_once(*p)) p->refresh_link();
+        replug_lost();
         poll_devices();
         runtime_->reclaim();
     });
@@ -215,6 +249,33 @@ void Node::poll_devices() {
     const Instant at = now();
     for (auto& [name, vmpi] : vmpi_) vmpi.device->poll(at);
     arm_timer();
+}
+
+// A virtio-user device that is the client of its socket does not connect again when the server
+// has been restarted: it is given up and made anew, as long as it takes.
+void Node::replug_lost() {
+    const Instant at = now();
+    for (auto& [name, vmpi] : vmpi_) {
+        if (!connects_once(*vmpi.port)) continue;
+        if (vmpi.port->link_up()) {
+            vmpi.lost_since = Instant::never();
+            continue;
+        }
+        if (vmpi.lost_since.is_never()) vmpi.lost_since = at;
+        if (at - vmpi.lost_since < kReplug) continue;
+        vmpi.lost_since = at;
+        vmpi.low_level->suspend(true);
+        runtime_->settle_mails();
+        const auto plugged = vmpi.port->replug(*pool_);
+        if (plugged) {
+            vmpi.low_level->suspend(false);
+            vmpi.replug_failed = false;
+            log::info("port", "{}: plugged in again", name);
+        } else if (!vmpi.replug_failed) {
+            vmpi.replug_failed = true;
+            log::warn("port", "{}: its peer is gone, trying again every second", name);
+        }
+    }
 }
 
 // One timer for the earliest deadline of all devices.

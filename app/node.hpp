@@ -39,6 +39,9 @@ class Node {
         std::unique_ptr<shim_hv::LowLevelEthdev> low_level;
         shim_hv::VmpiStage* stage = nullptr;
         std::unique_ptr<shim_hv::Device> device;
+        dp::Port* port = nullptr;
+        Instant lost_since = Instant::never();
+        bool replug_failed = false;  // told already
     };
 
     Node(const Config& config, const ConfigScope& scope, control::EventLoop& loop)
@@ -51,6 +54,7 @@ class Node {
     void watch();
     void on_punt();
     void poll_devices();
+    void replug_lost();
     void arm_timer();
     dp::Port* port(const std::string& name) const;
     Result<std::vector<dp::Port*>> ports(const control::Args& args) const;

@@ -31,7 +31,7 @@ unsigned LowLevelEthdev::peek(std::span<VmpiView> views) noexcept {
         rx_left_ = false;
     } else {
         const auto want = static_cast<std::uint16_t>(std::min(views.size(), rx_.size()));
-        rx_count_ = port_.rx(0, rx_.data(), want);
+        rx_count_ = usable() ? port_.rx(0, rx_.data(), want) : 0;
     }
     const unsigned n = rx_count_;
     for (unsigned i = 0; i < n; ++i) rte_prefetch0(rte_pktmbuf_mtod(rx_[i], void*));
@@ -62,7 +62,7 @@ void LowLevelEthdev::release() noexcept {
 }
 
 unsigned LowLevelEthdev::send(rte_mbuf** packets, unsigned count) noexcept {
-    return port_.tx(0, packets, static_cast<std::uint16_t>(count));
+    return usable() ? port_.tx(0, packets, static_cast<std::uint16_t>(count)) : 0;
 }
 
 unsigned LowLevelEthdev::reserve(std::span<const std::uint32_t> sizes,
@@ -108,6 +108,7 @@ void LowLevelEthdev::show(dp::LoopCtx& ctx, dp::PacketTap& tap) noexcept {
 
 dp::Wait LowLevelEthdev::arm(int epoll_fd) noexcept {
     if (rx_left_) return dp::Wait::work;
+    if (!usable()) return dp::Wait::armed;
     if (!waiter_.arm(epoll_fd)) return dp::Wait::poll_only;
     // What came in between looking and arming.
     rx_count_ = port_.rx(0, rx_.data(), static_cast<std::uint16_t>(rx_.size()));
@@ -115,7 +116,9 @@ dp::Wait LowLevelEthdev::arm(int epoll_fd) noexcept {
     return rx_left_ ? dp::Wait::work : dp::Wait::armed;
 }
 
-void LowLevelEthdev::disarm() noexcept { waiter_.disarm(); }
+void LowLevelEthdev::disarm() noexcept {
+    if (usable()) waiter_.disarm();
+}
 
 VmpiLimits LowLevelEthdev::limits() const noexcept {
     VmpiLimits limits;

@@ -42,12 +42,18 @@ class LowLevelEthdev : public VmpiLowLevel {
 
     // Control thread: called (on the device's thread) after each change of the link.
     void on_link_change(std::function<void()> wake);
+    // Control thread: while suspended the lcore leaves the port alone, from its next quiescent
+    // state on.
+    void suspend(bool on) noexcept { suspended_.store(on, std::memory_order_release); }
 
   private:
+    bool usable() const noexcept { return !suspended_.load(std::memory_order_acquire); }
+
     dp::Port& port_;
     const Options options_;
     dp::PortWaiter waiter_;
     std::atomic<std::uint64_t> changes_{0};
+    std::atomic<bool> suspended_{false};
 
     // lcore only
     std::array<rte_mbuf*, dp::kRxBurst> rx_{};
