@@ -15,7 +15,29 @@
 
 namespace sluice::test {
 
-using namespace sluice::shim_hv;
+using shim_hv::Action;
+using shim_hv::AgreedLimits;
+using shim_hv::Bind;
+using shim_hv::DeviceDown;
+using shim_hv::DeviceState;
+using shim_hv::DeviceUp;
+using shim_hv::FlowAllocated;
+using shim_hv::FlowDeallocated;
+using shim_hv::FlowFailed;
+using shim_hv::FlowHandle;
+using shim_hv::FlowRequested;
+using shim_hv::FlowState;
+using shim_hv::Grant;
+using shim_hv::Outbox;
+using shim_hv::Params;
+using shim_hv::SendControl;
+using shim_hv::SetEpochs;
+using shim_hv::ShimHv;
+using shim_hv::Unbind;
+using shim_hv::Verdict;
+using shim_hv::VerdictKind;
+using shim_hv::VmpiData;
+using shim_hv::VmpiDrop;
 using rina::AppName;
 using rina::Reason;
 namespace vmpi = rina::vmpi;
