@@ -2,10 +2,13 @@
 
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <cstring>
+#include <thread>
 
 #include "base/log.hpp"
 #include "capture/capture_stage.hpp"
@@ -30,22 +33,33 @@ bool connects_once(const dp::Port& port) {
            device.find("server=1") == std::string::npos;
 }
 
-// While it lives, SIGINT and SIGTERM end the process at once.
+// While it lives, SIGINT and SIGTERM end the process at once. By a thread that takes them, because
+// unblocking them here would pass the mask on to the threads that drivers start meanwhile.
 class Killable {
   public:
-    Killable() {
-        sigset_t ours;
-        sigemptyset(&ours);
-        sigaddset(&ours, SIGINT);
-        sigaddset(&ours, SIGTERM);
-        pthread_sigmask(SIG_UNBLOCK, &ours, &before_);
+    Killable() : watcher_([this] { watch(); }) {}
+    ~Killable() {
+        over_.store(true, std::memory_order_relaxed);
+        watcher_.join();
     }
-    ~Killable() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
     Killable(const Killable&) = delete;
     Killable& operator=(const Killable&) = delete;
 
   private:
-    sigset_t before_{};
+    void watch() const {
+        sigset_t ours;
+        sigemptyset(&ours);
+        sigaddset(&ours, SIGINT);
+        sigaddset(&ours, SIGTERM);
+        const timespec patience{0, 20'000'000};
+        while (!over_.load(std::memory_order_relaxed)) {
+            const int signal = sigtimedwait(&ours, nullptr, &patience);
+            if (signal > 0) _exit(128 + signal);
+        }
+    }
+
+    std::atomic<bool> over_{false};
+    std::thread watcher_;
 };
 
 // What a tgen SDU carries where nothing else is written.
