@@ -15,6 +15,8 @@ namespace {
 using control::ConfigTable;
 
 constexpr std::uint64_t kLcoreMax = 127;
+// Room for stages that are added by hand: a pool cannot grow.
+constexpr std::uint32_t kMbufsForWiring = 16384;
 
 std::optional<LcoreId> lcore_of(ConfigTable& table) {
     const auto id = table.uint("lcore", 0, kLcoreMax).maybe();
@@ -215,7 +217,8 @@ Result<Config> load_config(const std::string& path, const ConfigScope& scope) {
     config.mbuf_data_size =
         static_cast<std::uint32_t>(pool.size("data_size", 512, 65400).optional(2048));
     config.mbufs_extra =
-        static_cast<std::uint32_t>(pool.uint("mbufs_extra", 0, 1u << 24).optional(0));
+        static_cast<std::uint32_t>(pool.uint("mbufs_extra", 0, 1u << 24)
+                                       .optional(scope.stages ? kMbufsForWiring : 0));
     for (ConfigTable port : root.tables("port")) read_port(port, config, scope);
     if (scope.vmpi) read_applications(root, config);
     if (scope.captures) read_captures(root, config);
