@@ -10,14 +10,22 @@
 
 namespace sluice::stages {
 
+namespace {
+
+std::unique_ptr<dp::Mempool> the_pool;
+
+}  // namespace
+
 dp::Mempool& pool() {
-    static const std::unique_ptr<dp::Mempool> p = [] {
+    if (!the_pool) {
         auto made = dp::Mempool::create({.name = "stages", .count = 2047, .cache = 0});
         SLUICE_CHECK(made);
-        return std::move(*made);
-    }();
-    return *p;
+        the_pool = std::move(*made);
+    }
+    return *the_pool;
 }
+
+void free_pool() { the_pool.reset(); }
 
 void Collector::clear() {
     for (rte_mbuf* m : packets) rte_pktmbuf_free(m);

@@ -12,6 +12,8 @@ namespace sluice::stages {
 
 // The pool of all tests; they give back all they take.
 dp::Mempool& pool();
+// Before EAL is taken down.
+void free_pool();
 
 // Takes packets and keeps them until they are looked at.
 class Collector : public dp::Stage {

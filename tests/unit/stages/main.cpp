@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "harness.hpp"
+
 // EAL once for all tests, without hugepages or devices. All lcores share one CPU, so that the
 // tests run anywhere.
 int main(int argc, char** argv) {
@@ -16,6 +18,7 @@ int main(int argc, char** argv) {
     for (std::string& w : words) args.push_back(w.data());
     if (rte_eal_init(static_cast<int>(args.size()), args.data()) < 0) return 2;
     const int failed = Catch::Session().run(argc, argv);
+    sluice::stages::free_pool();
     rte_eal_cleanup();
     return failed;
 }
