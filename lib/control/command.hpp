@@ -17,8 +17,8 @@
 //   show               a literal word: a-z, 0-9, '-', '_'
 //   info|stats         one of several literals; parentheses are optional: (info|stats)
 //   PORT               a variable, a string
-//   <N:uint>           a variable with a type: str, uint, int, real, share (0.01 or 1%), rate (10M),
-//                      size (2K), duration (5ms), path, rest (all that is left of the line)
+//   <N:uint>           a variable with a type: str, uint, int, real, share (0.01 or 1%), rate
+//                      (10M), size (2K), duration (5ms), path, rest (what is left of the line)
 //   (all|PORT)         literals and a variable
 //   [size SIZE]        an optional group; neighbouring groups may be given in any order. A group
 //   [promisc] [PORT]   may be a flag, or just a variable

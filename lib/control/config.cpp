@@ -437,9 +437,8 @@ std::vector<ConfigTable> ConfigTable::tables(std::string_view key) {
     auto* child = node_->find(key);
     if (child == nullptr) return result;
     auto& items = child->node.items;
-    if (child->node.kind != Kind::array || std::any_of(items.begin(), items.end(), [](const Node& n) {
-            return n.kind != Kind::table;
-        })) {
+    const auto is_table = [](const Node& item) { return item.kind == Kind::table; };
+    if (child->node.kind != Kind::array || !std::all_of(items.begin(), items.end(), is_table)) {
         document_->complain(child->line,
                             fmt::format("'{}' must be a list of tables, written [[{}]], found {}",
                                         key, key, found_text(child->node)));
@@ -471,7 +470,9 @@ std::string ConfigTable::where(std::string_view key) const {
     return fmt::format("{}:{}", document_->name, line_of(key));
 }
 
-std::string ConfigTable::where() const { return fmt::format("{}:{}", document_->name, node_->line); }
+std::string ConfigTable::where() const {
+    return fmt::format("{}:{}", document_->name, node_->line);
+}
 
 const std::string& ConfigTable::label() const { return node_->label; }
 

@@ -1,5 +1,6 @@
 #include "control/json_rpc.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -74,17 +75,29 @@ std::string RpcDispatcher::handle(std::string_view line, std::size_t bytes_max) 
                               "the line is not JSON, or is nested deeper than 64 levels");
     if (!request->is_array()) {
         const auto response = handle_one(*request);
-        return response ? render_json(*response, false) + "\n" : "";
+        if (!response) return "";
+        const std::string text = render_json(*response, false) + "\n";
+        if (text.size() <= bytes_max) return text;
+        const std::string message = fmt::format("the answer has {} bytes; at most {} are possible",
+                                                text.size(), bytes_max);
+        return render_json(error_response(response->at("id"), CommandError::kFailed, message,
+                                          nullptr), false) + "\n";
     }
     if (request->empty()) return rpc_error_line(kRpcInvalidRequest, "the batch is empty");
     if (request->size() > kRpcBatchMax)
         return rpc_error_line(kRpcInvalidRequest, "the batch has more than 1024 requests");
     std::string responses;
+    std::size_t done = 0;
     for (const Value& one : *request) {
         const auto response = handle_one(one);
+        ++done;
         if (!response) continue;
         responses += (responses.empty() ? "[" : ",") + render_json(*response, false);
-        if (responses.size() > bytes_max) break;
+        if (responses.size() + 2 > bytes_max)
+            return rpc_error_line(
+                CommandError::kFailed,
+                fmt::format("the answers have more than {} bytes; {} requests of the batch were "
+                            "carried out", bytes_max, done));
     }
     return responses.empty() ? "" : responses + "]\n";
 }

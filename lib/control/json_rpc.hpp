@@ -29,8 +29,8 @@ class RpcDispatcher {
     RpcDispatcher(CommandTable& table, std::string name, Access access)
         : table_(table), name_(std::move(name)), access_(access) {}
 
-    // The response with a newline; empty for notifications. A batch that would answer with more
-    // than `bytes_max` is cut short there.
+    // The response with a newline; empty for notifications. What would be longer than `bytes_max`
+    // is an error instead, and ends a batch there.
     std::string handle(std::string_view line, std::size_t bytes_max);
 
   private:

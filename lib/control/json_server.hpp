@@ -11,9 +11,9 @@
 namespace sluice::control {
 
 struct JsonServerOptions {
-    std::string path;                // of the unix socket; its directory is made if one level misses
-    std::string name = "sluice";     // what clients show as prompt: "sluice-vswitch"
-    Access access = Access::write;   // read: clients may look, not touch
+    std::string path;               // of the unix socket; a last folder that misses is made
+    std::string name = "sluice";    // what clients show as prompt: "sluice-vswitch"
+    Access access = Access::write;  // read: clients may look, not touch
     std::size_t line_bytes_max = 1u << 20;
     std::size_t queued_bytes_max = 8u << 20;  // a client that does not read is dropped above this
     std::size_t clients_max = 64;

@@ -190,6 +190,9 @@ Result<std::unique_ptr<LineEditor>> LineEditor::open(Options options) {
 
 std::optional<std::string> LineEditor::read_line() {
     el_resize(impl_->edit);
+    // libedit shows the prompt first and then changes the terminal; ^D typed in between would be
+    // lost.
+    el_set(impl_->edit, EL_PREP_TERM, 1);
     int count = 0;
     const char* const text = el_gets(impl_->edit, &count);
     if (text == nullptr || count <= 0) return std::nullopt;

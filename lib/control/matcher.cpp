@@ -211,7 +211,9 @@ std::string point_at(std::string_view line, std::size_t column, std::size_t leng
     constexpr std::size_t kShown = 120;
     std::string shown;
     std::string caret;
-    const auto is_continuation = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; };
+    const auto is_continuation = [](char c) {
+        return (static_cast<unsigned char>(c) & 0xc0) == 0x80;
+    };
     std::size_t begin = column > kShown - 20 ? column - kBefore : 0;
     while (begin > 0 && begin < line.size() && is_continuation(line[begin])) --begin;
     if (begin > 0) shown = caret = "... ";

@@ -55,7 +55,8 @@ TEST_CASE_METHOD(Fixture, "unique prefixes do, exact words win") {
 
 TEST_CASE_METHOD(Fixture, "optional groups come in any order") {
     const std::string both =
-        R"({"words":["start","capture","p0"],"PORT":"p0","FILE":"x.pcap","bytes":2048,"promisc":true})";
+        R"({"words":["start","capture","p0"],"PORT":"p0","FILE":"x.pcap",)"
+        R"("bytes":2048,"promisc":true})";
     CHECK(answer("start capture p0 file x.pcap size 2K promisc") == both);
     CHECK(answer("start capture p0 promisc size 2K file x.pcap") == both);
     CHECK(answer("start capture p0 si 2K") ==
@@ -80,9 +81,11 @@ TEST_CASE_METHOD(Fixture, "typed variables arrive as numbers") {
 
 TEST_CASE_METHOD(Fixture, "the rest of a line is one variable") {
     CHECK(answer("set filter p0 udp  port 80 ") ==
-          R"({"words":["set","filter","p0","udp  port 80"],"PORT":"p0","EXPRESSION":"udp  port 80"})");
+          R"({"words":["set","filter","p0","udp  port 80"],)"
+          R"("PORT":"p0","EXPRESSION":"udp  port 80"})");
     CHECK(answer(R"(set filter p0 "udp port 80")") ==
-          R"({"words":["set","filter","p0","udp port 80"],"PORT":"p0","EXPRESSION":"udp port 80"})");
+          R"({"words":["set","filter","p0","udp port 80"],)"
+          R"("PORT":"p0","EXPRESSION":"udp port 80"})");
     CHECK(answer("set filter p0 udp # web") ==
           R"({"words":["set","filter","p0","udp"],"PORT":"p0","EXPRESSION":"udp"})");
 }
@@ -203,9 +206,8 @@ TEST_CASE_METHOD(Fixture, "completion offers what fits") {
 TEST_CASE("grammars that make no sense are refused") {
     CommandTable table;
     const auto refused = [&](const char* grammar) {
-        const auto added = table.try_add({grammar, Access::read, "", [](const Args&) -> Result<Value> {
-                                              return Value();
-                                          }});
+        const auto handler = [](const Args&) -> Result<Value> { return Value(); };
+        const auto added = table.try_add({grammar, Access::read, "", handler});
         return added ? std::string("accepted") : added.error().message;
     };
     CHECK(refused("show thing") == "accepted");
@@ -220,6 +222,7 @@ TEST_CASE("grammars that make no sense are refused") {
     CHECK(refused("set <X:rest> y") ==
           "grammar 'set <X:rest> y': something follows a variable of type rest");
     CHECK(refused("show [A B]") ==
-          "grammar 'show [A B]': a group of several words must begin with one keyword at column 10");
+          "grammar 'show [A B]': a group of several words must begin with one keyword "
+          "at column 10");
     CHECK(refused("show $") == "grammar 'show $': no word at column 5");
 }
