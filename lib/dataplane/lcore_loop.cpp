@@ -157,6 +157,7 @@ void LcoreLoop::run() noexcept {
     }
     change_state(list_, Forwarding::stopped);
     qsbr_.detach(id_.value);
+    ended_.store(true, std::memory_order_release);
 }
 
 // Takes effect between iterations.

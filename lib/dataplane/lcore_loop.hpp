@@ -113,6 +113,8 @@ class LcoreLoop {
 
     // lcore: runs until quit().
     void run() noexcept;
+    // True once run() has returned, and all it did can be seen.
+    bool ended() const noexcept { return ended_.load(std::memory_order_acquire); }
 
     // lcore, for LoopCtx.
     void account_in(unsigned packets) noexcept;
@@ -144,6 +146,7 @@ class LcoreLoop {
     std::atomic<std::uint64_t> adopted_{0};  // the change whose list is in use
     std::atomic<std::uint64_t> done_{0};     // the change that has taken effect
     std::atomic<bool> quit_{false};
+    std::atomic<bool> ended_{false};
     rte_ring* mails_ = nullptr;
     int epoll_fd_ = -1;
     Waker waker_;

@@ -69,7 +69,9 @@ class Port {
     const PortOptions& options() const noexcept { return options_; }
     const std::string& driver() const noexcept { return driver_; }
     bool is_vhost() const noexcept { return driver_ == "net_vhost"; }
-    bool is_virtio() const noexcept { return driver_ == "net_virtio" || driver_ == "net_virtio_user"; }
+    bool is_virtio() const noexcept {
+        return driver_ == "net_virtio" || driver_ == "net_virtio_user";
+    }
     bool interrupts() const noexcept { return interrupts_; }
     // How often the device has been made anew.
     unsigned incarnation() const noexcept { return incarnation_.load(std::memory_order_acquire); }

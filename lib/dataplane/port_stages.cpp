@@ -182,7 +182,8 @@ bool PortTx::send_backlog(LoopCtx& ctx) noexcept {
     if (count_ == 0) return true;
     const bool up = port_.link_up();
     if (up && (options_.hold || ctx.now - stuck_since_ <= options_.patience)) return false;
-    ctx.drop(up ? DropReason::tx_ring_full : DropReason::link_down, backlog_.data() + head_, count_);
+    ctx.drop(up ? DropReason::tx_ring_full : DropReason::link_down, backlog_.data() + head_,
+             count_);
     count_ = 0;
     return true;
 }

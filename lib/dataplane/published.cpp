@@ -3,6 +3,7 @@
 #include <rte_lcore.h>
 
 #include <cstdlib>
+#include <thread>
 
 #include "base/check.hpp"
 
@@ -24,8 +25,13 @@ void Qsbr::attach(unsigned lcore) noexcept {
 }
 
 void Qsbr::detach(unsigned lcore) noexcept {
-    rte_rcu_qsbr_thread_offline(state_, lcore);
+    offline(lcore);
     SLUICE_CHECK(rte_rcu_qsbr_thread_unregister(state_, lcore) == 0);
+}
+
+void Qsbr::synchronize() noexcept {
+    const std::uint64_t token = begin_grace();
+    while (!grace_over(token)) std::this_thread::yield();
 }
 
 }  // namespace sluice::dp

@@ -50,6 +50,7 @@ Result<> Runtime::launch(const Placement& placement, IdleSettings idle) {
         if (status != 0)
             return fail(-status, "lcore {} cannot be started: {}", loop->id().value,
                         rte_strerror(-status));
+        ++launched_;
     }
     return {};
 }
@@ -57,7 +58,11 @@ Result<> Runtime::launch(const Placement& placement, IdleSettings idle) {
 Runtime::~Runtime() {
     stop();
     for (auto& loop : loops_) loop->quit();
-    for (auto& loop : loops_) rte_eal_wait_lcore(loop->id().value);
+    // Only ours: an lcore that could not be launched may be running for somebody else.
+    for (std::size_t i = 0; i < launched_; ++i) {
+        rte_eal_wait_lcore(loops_[i]->id().value);
+        SLUICE_CHECK(loops_[i]->ended());
+    }
     free_rings(rings_, plan_);
     loops_.clear();
 }
@@ -311,7 +316,8 @@ std::vector<StageStats> Runtime::stage_stats() const {
             s.cycles_per_packet =
                 static_cast<double>(s.sampled_cycles) / static_cast<double>(s.sampled_packets);
         // A plan may have given the instance more or fewer counters since.
-        for (std::size_t i = 0; i < std::min(base.own.size(), s.own.size()); ++i) s.own[i].second -= base.own[i].second;
+        for (std::size_t i = 0; i < std::min(base.own.size(), s.own.size()); ++i)
+            s.own[i].second -= base.own[i].second;
         for (std::size_t i = 0; i < kDropReasonCount; ++i) s.drops[i] -= base.drops[i];
         out.push_back(std::move(s));
     }

@@ -96,6 +96,7 @@ class Runtime {
     Qsbr qsbr_;
     std::unique_ptr<Punt> punt_;
     std::vector<std::unique_ptr<LcoreLoop>> loops_;
+    std::size_t launched_ = 0;  // of the loops, the first so many
     std::map<std::string, Placed, std::less<>> placed_;
     std::vector<rte_ring*> rings_;
     std::vector<LcoreStats> cleared_lcores_;

@@ -21,7 +21,7 @@ enum class Busy : bool { idle = false, busy = true };
 
 // How a source can be waited for when its lcore has nothing to do.
 enum class Wait : std::uint8_t {
-    armed,      // a descriptor in the lcore's epoll set (or the waker) will wake it; no work pending
+    armed,      // a descriptor in the lcore's epoll set (or the waker) will wake it; no work now
     work,       // there is work: do not sleep
     poll_only,  // cannot wake anybody: look again soon
 };

@@ -6,13 +6,16 @@
 
 #include <catch2/catch.hpp>
 #include <cstdio>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #if defined(__SANITIZE_THREAD__)
 // The pool's ring lives in a library that TSan does not see into, so that it would miss how one
-// lcore's free comes before another's allocation. This is the same ring, compiled here.
+// lcore's free comes before another's allocation. This is a ring under a lock, compiled here.
 namespace {
+
+std::mutex pool_lock;
 
 int visible_alloc(rte_mempool* mp) {
     char name[RTE_RING_NAMESIZE];
@@ -23,10 +26,12 @@ int visible_alloc(rte_mempool* mp) {
 rte_ring* ring_of(const rte_mempool* mp) { return static_cast<rte_ring*>(mp->pool_data); }
 void visible_free(rte_mempool* mp) { rte_ring_free(ring_of(mp)); }
 int visible_enqueue(rte_mempool* mp, void* const* objects, unsigned n) {
-    return rte_ring_mp_enqueue_bulk(ring_of(mp), objects, n, nullptr) == 0 ? -ENOBUFS : 0;
+    const std::lock_guard guard(pool_lock);
+    return rte_ring_sp_enqueue_bulk(ring_of(mp), objects, n, nullptr) == 0 ? -ENOBUFS : 0;
 }
 int visible_dequeue(rte_mempool* mp, void** objects, unsigned n) {
-    return rte_ring_mc_dequeue_bulk(ring_of(mp), objects, n, nullptr) == 0 ? -ENOBUFS : 0;
+    const std::lock_guard guard(pool_lock);
+    return rte_ring_sc_dequeue_bulk(ring_of(mp), objects, n, nullptr) == 0 ? -ENOBUFS : 0;
 }
 unsigned visible_count(const rte_mempool* mp) { return rte_ring_count(ring_of(mp)); }
 

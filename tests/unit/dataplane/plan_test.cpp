@@ -126,7 +126,8 @@ TEST_CASE("bad nodes and edges are refused in one sentence") {
     e.where = "x.toml:9";
     SECTION("unknown end") {
         e.to = "q";
-        CHECK(refused(g, workers({1})) == "x.toml:9: edge g -> q names 'q', which is no stage here");
+        CHECK(refused(g, workers({1})) ==
+              "x.toml:9: edge g -> q names 'q', which is no stage here");
     }
     SECTION("outlet") {
         e.outlet = 1;

@@ -11,6 +11,14 @@ using namespace sluice::dp::test;
 
 namespace {
 
+// Packets that cross between lcores inside a driver do so in a library that TSan does not see
+// into, so under TSan both ends are on one lcore.
+#if defined(__SANITIZE_THREAD__)
+constexpr unsigned kFarLcore = 1;
+#else
+constexpr unsigned kFarLcore = 2;
+#endif
+
 // A rig whose ports outlive the runtime and are given up before the pool.
 struct PortRig : Rig {
     std::vector<std::unique_ptr<Port>> ports;
@@ -57,8 +65,8 @@ TEST_CASE("port: what is sent to a looped ring comes back") {
     CHECK(port.link_up());
     CHECK(port.info().driver == "net_ring");
     auto* digest = new Digest();
-    rig.load({{node_on("n", "numbers", 1), node_on("t", "port_tx", 1), node_on("r", "port_rx", 2),
-               node_on("d", "digest", 2)},
+    rig.load({{node_on("n", "numbers", 1), node_on("t", "port_tx", 1),
+               node_on("r", "port_rx", kFarLcore), node_on("d", "digest", kFarLcore)},
               {edge("n", "t", Backpressure::hold), edge("r", "d")}},
              {{"n", new Numbers(rig.pool->get(), {20000})},
               {"t", new PortTx(port, 0, {true, Duration::microseconds(200)})},
@@ -101,6 +109,7 @@ TEST_CASE("port: one that is not drained costs its own packets only") {
     CHECK(rig.pool->in_use() == 0);
 }
 
+#if !defined(__SANITIZE_THREAD__)
 TEST_CASE("port: a lossless transmitter makes its source rest until the peer drains") {
     PortRig rig;
     Port& port = rig.open("net_ring2");
@@ -125,6 +134,7 @@ TEST_CASE("port: a lossless transmitter makes its source rest until the peer dra
     CHECK(rig.all_drops() == 0);
     CHECK(rig.pool->in_use() == 0);
 }
+#endif
 
 TEST_CASE("port: a backlog is sent before forwarding stops") {
     PortRig rig;
@@ -134,7 +144,7 @@ TEST_CASE("port: a backlog is sent before forwarding stops") {
     options.hold = true;
     auto* numbers = new Numbers(rig.pool->get(), {0xffffffff});
     const Graph g{{node_on("n", "numbers", 1), node_on("t", "port_tx", 1),
-                   node_on("r", "port_rx", 2), node_on("d", "digest", 2)},
+                   node_on("r", "port_rx", kFarLcore), node_on("d", "digest", kFarLcore)},
                   {edge("n", "t", Backpressure::hold), edge("r", "d")}};
     rig.load(g, {{"n", numbers}, {"t", new PortTx(port, 0, options)}, {"r", new PortRx(port, 0)},
                  {"d", digest}});
