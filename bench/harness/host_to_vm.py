@@ -18,7 +18,7 @@ WINDOW_S = 0.4
 QUICK_WINDOW_S = 0.5
 METHOD = {
     'sluice': 'tgen sends SDUs as fast as credits let it; SDUs received by the server of the other '
-              'side in a window',
+              'side in a window; a credit is worth one mbuf',
     'testpmd': 'txonly against rxonly, frames as long as ours (SDU + 4); the receiver\'s Rx-pps '
                'over a window',
     'gbps': 'SDU bytes * 8 * rate, for both',
@@ -107,7 +107,7 @@ def run(workspace, options):
     for ring in options.rings or RINGS:
         for size in sizes:
             point = Point(size, ring, options.mbuf_data or mbuf_data(size))
-            for attempt in (1, 2):
+            for attempt in (1, 2, 3):
                 try:
                     done, version = measure_point(workspace, point, options.build, pairs, window_s,
                                                   f'{ring[0]}{size}-{attempt}')

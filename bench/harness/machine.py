@@ -10,7 +10,7 @@ import time
 from .process import BenchError
 
 PAGES_FILE = '/proc/sys/vm/nr_hugepages'
-PAGES_WANTED = 2600  # four processes of 1280 MiB at most, and some to spare
+PAGES_WANTED = 1900  # two roles and two testpmds with mbufs of 64 KiB, and some to spare
 
 
 def _read(path):

@@ -92,7 +92,7 @@ class Terminal(Child):
             log.write(piece)
         return piece.decode(errors='replace')
 
-    def read_prompt(self, timeout_s=20.0):
+    def read_prompt(self, timeout_s=10.0):
         """What was printed up to the next prompt."""
         now = time.monotonic()
         deadline, nudge = now + timeout_s, now + 3.0
@@ -109,7 +109,7 @@ class Terminal(Child):
                 nudge = now + 3.0
         return text
 
-    def ask(self, line, timeout_s=20.0):
+    def ask(self, line, timeout_s=10.0):
         while self._read(0.0):
             pass
         os.write(self.master, line.encode() + b'\n')

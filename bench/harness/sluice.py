@@ -13,7 +13,10 @@ DIF = 'hv'
 SERVER = 'bench-server'
 CLIENT = 'bench-client'
 READY = 'ready, control socket'
-HELD_BESIDES = 2048  # mbufs in caches and bursts
+WINDOW_UNITS = 4096  # credits a flow, the role's default
+BACKLOG = 128        # mbufs before the ring
+TGEN_POOL = 2047     # mbufs that tgen may have under way
+HELD_BESIDES = 2048   # mbufs in caches and bursts
 
 
 class Control:
@@ -93,9 +96,8 @@ class Role:
         self.child.end()
 
 
-def pools(point):
-    """(tgen's pool, VMPI's backlog). With large mbufs the defaults would be gigabytes."""
-    return (8191, 4096) if point.mbuf_data <= 4096 else (2047, 512)
+def credit_unit(point):
+    return 1 << (point.mbuf_data - 1).bit_length()
 
 
 def config_text(tag, directory, device, idle, point, port_lcore=None, tgen_lcore=None):
@@ -105,8 +107,13 @@ def config_text(tag, directory, device, idle, point, port_lcore=None, tgen_lcore
              f'rx_descriptors = {QUEUE_SIZE}', f'tx_descriptors = {QUEUE_SIZE}']
     if port_lcore is not None:
         lines.append(f'lcore = {port_lcore}')
-    pool, backlog = pools(point)
-    lines += ['[port.vmpi]', f'backlog = {backlog}', '[tgen]', f'pool = {pool}']
+    # What waits before the ring goes cold: with the default backlog of 4096 mbufs the sender works
+    # through tens of megabytes. A ring full of mbufs and some to work with are enough for tgen; a
+    # pool no larger than the ring would leave it without any, as virtio frees only when it sends.
+    # A credit is worth one mbuf. With units of 2 KiB the default window would be 128 SDUs of 65000
+    # bytes, and both sides would wait for credits a quarter of the time.
+    lines += ['[port.vmpi]', f'backlog = {BACKLOG}', f'credit_unit = {credit_unit(point)}',
+              f'window = {WINDOW_UNITS}', '[tgen]', f'pool = {TGEN_POOL}']
     if tgen_lcore is not None:
         lines.append(f'lcore = {tgen_lcore}')
     lines += ['[[app]]', f'name = "{SERVER}"', f'dif = "{DIF}"', 'kind = "tgen"']
@@ -114,10 +121,9 @@ def config_text(tag, directory, device, idle, point, port_lcore=None, tgen_lcore
 
 
 def memory_mb(point):
-    pool, backlog = pools(point)
-    mbufs = 2 * QUEUE_SIZE + pool + backlog + HELD_BESIDES
+    mbufs = 2 * QUEUE_SIZE + WINDOW_UNITS + BACKLOG + HELD_BESIDES
     rounded = 1 << mbufs.bit_length()  # as the role's plan does
-    return rounded * (point.mbuf_data + 512) // (1 << 20) + 128
+    return (rounded + TGEN_POOL) * (point.mbuf_data + 512) // (1 << 20) + 128
 
 
 def programs(build):

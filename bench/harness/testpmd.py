@@ -92,7 +92,7 @@ class TestpmdPair(Pair):
 
     def _wait_link(self):
         for side in (self.host, self.guest):
-            side.read_prompt()
+            side.read_prompt(30)
         deadline = time.monotonic() + 20
         for side in (self.host, self.guest):
             while 'Link status: up' not in side.ask('show port info 0'):

@@ -113,6 +113,7 @@ class Sluice(unittest.TestCase):
         self.assertEqual(config['mempool']['data_size'], 65024)
         self.assertIn('packed_vq=1,in_order=1', config['port'][0]['device'])
         self.assertEqual(config['port'][0]['lcore'], 1)
+        self.assertEqual(config['port'][0]['vmpi']['credit_unit'], 65536)
         self.assertEqual(config['tgen']['lcore'], 2)
         self.assertEqual(config['app'][0]['dif'], config['port'][0]['name'])
 
