@@ -379,7 +379,8 @@ class Lab:
         out = ""
         for process in self.processes:
             lines = process.log().splitlines()[-15:]
-            out += f"--- {process.name} (pid {process.pid})\n" + "".join(f"    {s}\n" for s in lines)
+            out += f"--- {process.name} (pid {process.pid})\n"
+            out += "".join(f"    {s}\n" for s in lines)
         return out
 
 
