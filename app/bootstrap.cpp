@@ -141,8 +141,10 @@ int run_role(int argc, char** argv, const ConfigScope& scope, const char* descri
         return control::attach_main(attach);
     }
     if (options.config.empty())
-        return complain(scope, {EINVAL, "no configuration: expected --config FILE after \"--\" (see "
-                                        "config/" + scope.role + ".toml)"}, kBadInput);
+        return complain(scope,
+                        {EINVAL, "no configuration: expected --config FILE after \"--\", such as "
+                                 "config/" + scope.role + ".toml"},
+                        kBadInput);
     auto config = load_config(options.config, scope);
     if (!config) return complain(scope, config.error(), kBadInput);
     auto lcores = complete_lcores(options.eal);

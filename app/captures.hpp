@@ -24,7 +24,8 @@ class Captures {
         bool rx = false, tx = false;
     };
     void add_port(const std::string& port, pcap::Linktype linktype, std::vector<Point> points);
-    // A capture whose taps are stages of the plan (sluice-capture): shown and stopped with the rest.
+    // A capture whose taps are stages of the plan (sluice-capture): shown and stopped like the
+    // others.
     void adopt(const std::string& port, std::unique_ptr<capture::Capture> capture);
 
     Result<> start(const CaptureSpec& spec);

@@ -165,7 +165,8 @@ void read_stages(ConfigTable& root, Config& config) {
                         fmt::format("'{}' is no kind of stage, expected one of {}", node.kind,
                                     kinds));
         } else if (known != nullptr) {
-            const auto held = stages::mbufs_held({node.name, node.kind, node.params, {}, {}, 0, {}});
+            const auto held =
+                stages::mbufs_held({node.name, node.kind, node.params, {}, {}, 0, {}});
             if (held)
                 node.mbufs_held = *held;
             else

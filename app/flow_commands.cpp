@@ -87,7 +87,8 @@ Value Node::show_vmpi(const std::string& wanted) const {
         if (i.profile == rina::vmpi::Profile::irati &&
             vmpi.low_level->limits().frame_min_tx > rina::vmpi::kHeaderBytes)
             v["note"] = fmt::format(
-                "SDUs under {} bytes cannot be sent: the other end's driver discards shorter frames",
+                "SDUs under {} bytes cannot be sent: the other end's driver discards shorter "
+                "frames",
                 vmpi.low_level->limits().frame_min_tx - rina::vmpi::kHeaderBytes);
         v["control"] = counts_of(i.counters, i.profile);
         v["control_drops"] = drops_of(i.counters);
@@ -97,7 +98,8 @@ Value Node::show_vmpi(const std::string& wanted) const {
 }
 
 void Node::add_flow_commands(control::CommandTable& table) {
-    table.add({"show vmpi (all|PORT)", Access::read, "VMPI devices: peer, limits, control messages.",
+    table.add({"show vmpi (all|PORT)", Access::read,
+               "VMPI devices: peer, limits, control messages.",
                [this](const Args& args) -> Result<Value> {
                    SLUICE_TRY_VOID(ports(args));
                    return show_vmpi(args.has("PORT") ? args.str("PORT") : "");
@@ -134,6 +136,10 @@ void Node::add_flow_commands(control::CommandTable& table) {
                    SLUICE_TRY_VOID(tgen_->deallocate(id));
                    return Value();
                }});
+    add_tgen_commands(table);
+}
+
+void Node::add_tgen_commands(control::CommandTable& table) {
     table.add({"start tgen DIF SOURCE DESTINATION [size SIZE] [sweep SWEEP] [rate RATE] "
                "[count COUNT] [duration DURATION] [bytes BYTES] [file <FILE:path>]",
                Access::write, "Allocates a flow and sends a stream of SDUs over it.",

@@ -64,6 +64,8 @@ class Node {
     void add_flow_commands(control::CommandTable& table);
     void add_capture_commands(control::CommandTable& table);
     void add_stage_commands(control::CommandTable& table);
+    void add_edge_commands(control::CommandTable& table);
+    void add_tgen_commands(control::CommandTable& table);
     Result<> rebuild(dp::Graph graph);
     control::Value show_drops() const;
     control::Value show_lcores() const;

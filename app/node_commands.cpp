@@ -74,7 +74,9 @@ void Node::add_commands(control::CommandTable& table) {
     };
     table.set_completer("PORT", names);
     table.set_completer("DIF", names);
-    table.set_completer("ID", [this] { return tgen_ ? tgen_->run_ids() : std::vector<std::string>(); });
+    table.set_completer("ID", [this] {
+        return tgen_ ? tgen_->run_ids() : std::vector<std::string>();
+    });
     table.set_completer("STAGE", [this] {
         std::vector<std::string> out;
         for (const auto& node : runtime_->plan().graph.nodes) out.push_back(node.name);
@@ -211,7 +213,8 @@ Value Node::show_lcores() const {
         v["sleeps"] = l.sleeps;
         v["cycles"] = {{"busy", l.busy_cycles}, {"idle", l.idle_cycles}, {"sleep", l.sleep_cycles}};
         Value bursts;
-        for (unsigned i = 1; i < dp::kBurstHistogram; ++i) bursts[kBuckets[i]] = l.burst_histogram[i];
+        for (unsigned i = 1; i < dp::kBurstHistogram; ++i)
+            bursts[kBuckets[i]] = l.burst_histogram[i];
         v["bursts"] = bursts;
         Value own = Value::array();
         for (const dp::StageStats& s : stages)
@@ -317,7 +320,8 @@ void Node::add_stage_commands(control::CommandTable& table) {
                        node.params[word.substr(0, sign)] = word.substr(sign + 1);
                    }
                    if (stages::find_kind(node.kind) == nullptr)
-                       return fail(EINVAL, "'{}' is no kind of stage; 'show stage kinds' lists them",
+                       return fail(EINVAL,
+                                   "'{}' is no kind of stage; 'show stage kinds' lists them",
                                    node.kind);
                    SLUICE_TRY(node.mbufs_held, stages::mbufs_held(node));
                    dp::Graph graph = runtime_->plan().graph;
@@ -329,13 +333,18 @@ void Node::add_stage_commands(control::CommandTable& table) {
                [this](const Args& args) -> Result<Value> {
                    dp::Graph graph = runtime_->plan().graph;
                    const std::string& name = args.str("STAGE");
-                   if (std::erase_if(graph.nodes, [&](const auto& n) { return n.name == name; }) == 0)
+                   if (std::erase_if(graph.nodes,
+                                     [&](const auto& n) { return n.name == name; }) == 0)
                        return fail(ENOENT, "there is no stage '{}'", name);
                    std::erase_if(graph.edges,
                                  [&](const auto& e) { return e.from == name || e.to == name; });
                    SLUICE_TRY_VOID(rebuild(std::move(graph)));
                    return Value();
                }});
+    add_edge_commands(table);
+}
+
+void Node::add_edge_commands(control::CommandTable& table) {
     table.add({"connect FROM TO [outlet <OUTLET:uint>] [inlet <INLET:uint>] "
                "[backpressure drop_tail|hold|credit]",
                Access::write, "Leads a stage's outlet to another stage.",

@@ -220,7 +220,7 @@ def captured(vswitch, directions, pcap):
     if records != row["captured"] or row["received"] != row["captured"] + dropped:
         raise DemoError(f"the file has {records} packets, the counters say {row}")
     passed = sum(after[k] - before[k] for k in ("rx_packets", "tx_packets"))
-    say(f"  {records} packets in {pcap} ({dropped} dropped); the port counted {passed} while it ran")
+    say(f"  {records} packets in {pcap} ({dropped} dropped); the port counted {passed} meanwhile")
     if not records <= passed:
         raise DemoError(f"{records} packets captured, but only {passed} passed")
     tool = shutil.which("capinfos")

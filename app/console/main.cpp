@@ -5,5 +5,6 @@ int main(int argc, char** argv) {
     scope.role = "console";
     scope.captures = true;
     scope.stages = true;
-    return sluice::app::run_role(argc, argv, scope, "Lab console: stages wired by hand; --attach drives a running role.");
+    return sluice::app::run_role(argc, argv, scope,
+                  "Lab: stages wired by hand; --attach drives a running role.");
 }

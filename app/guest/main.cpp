@@ -6,5 +6,6 @@ int main(int argc, char** argv) {
     scope.vmpi = true;
     scope.captures = true;
     scope.defaults.role = sluice::rina::vmpi::Role::frontend;
-    return sluice::app::run_role(argc, argv, scope, "Guest node: VMPI over virtio-user or the virtio PCI driver.");
+    return sluice::app::run_role(argc, argv, scope,
+                                 "Guest node: VMPI over virtio-user or the virtio PCI driver.");
 }

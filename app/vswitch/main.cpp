@@ -6,5 +6,6 @@ int main(int argc, char** argv) {
     scope.vmpi = true;
     scope.captures = true;
     scope.defaults.role = sluice::rina::vmpi::Role::backend;
-    return sluice::app::run_role(argc, argv, scope, "Host vswitch: VMPI over vhost-user ports.");
+    return sluice::app::run_role(argc, argv, scope,
+                                 "Host vswitch: VMPI over vhost-user ports.");
 }
