@@ -78,6 +78,8 @@ Result<> Captures::start(const CaptureSpec& spec) {
     }
     port.capture = std::move(capture);
     for (const auto& [stage, tap] : taps) set_tap(stage, tap);
+    // From here on nothing passes unseen.
+    runtime_.settle_mails();
     return {};
 }
 

@@ -103,7 +103,7 @@ void read_applications(ConfigTable& root, Config& config) {
     config.tgen.lcore = lcore_of(tgen);
     config.tgen.where = tgen.where();
     config.tgen.pool =
-        static_cast<std::uint32_t>(tgen.uint("pool", 1023, 1u << 22).optional(8191));
+        static_cast<std::uint32_t>(tgen.uint("pool", 2047, 1u << 22).optional(8191));
     for (ConfigTable table : root.tables("app")) {
         AppConfig app;
         app.name = table.string("name").required();

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <thread>
 
+#include "app/vhost_socket.hpp"
 #include "base/log.hpp"
 #include "capture/capture_stage.hpp"
 #include "dataplane/clock.hpp"
@@ -37,7 +38,9 @@ bool connects_once(const dp::Port& port) {
 // unblocking them here would pass the mask on to the threads that drivers start meanwhile.
 class Killable {
   public:
-    Killable() : watcher_([this] { watch(); }) {}
+    // `sockets` are removed then, as they would be otherwise.
+    explicit Killable(std::vector<std::string> sockets)
+        : sockets_(std::move(sockets)), watcher_([this] { watch(); }) {}
     ~Killable() {
         over_.store(true, std::memory_order_relaxed);
         watcher_.join();
@@ -54,10 +57,14 @@ class Killable {
         const timespec patience{0, 20'000'000};
         while (!over_.load(std::memory_order_relaxed)) {
             const int signal = sigtimedwait(&ours, nullptr, &patience);
-            if (signal > 0) _exit(128 + signal);
+            if (signal <= 0) continue;
+            for (const std::string& path : sockets_)
+                if (!path.empty()) unlink(path.c_str());
+            _exit(128 + signal);
         }
     }
 
+    const std::vector<std::string> sockets_;
     std::atomic<bool> over_{false};
     std::thread watcher_;
 };
@@ -93,7 +100,12 @@ Result<> Node::build(const dp::Placement& placement) {
     SLUICE_TRY(runtime_, dp::Runtime::create(placement_));
     captures_ = std::make_unique<Captures>(*runtime_);
     // A virtio-user server waits for its client in here, for ever if need be: let signals end that.
-    const Killable killable;
+    std::vector<std::string> sockets;
+    for (const PortConfig& p : config_.ports) {
+        SLUICE_TRY_VOID(prepare_vhost_socket(p.options));
+        if (serves_vhost_socket(p.options)) sockets.push_back(vhost_socket_of(p.options));
+    }
+    const Killable killable(std::move(sockets));
     for (const PortConfig& p : config_.ports) {
         SLUICE_TRY(auto opened, dp::Port::open(p.options, *pool_));
         ports_.push_back(std::move(opened));

@@ -139,8 +139,9 @@ Result<> Port::configure(const Mempool& pool) {
         status = rte_eth_dev_configure(id_, options_.rx_queues, options_.tx_queues, &conf);
     }
     if (status != 0)
-        return fail(-status, "{}port '{}': cannot be configured: {}", at(options_.where),
-                    options_.name, rte_strerror(-status));
+        return fail(-status, "{}port '{}' ({}): cannot be configured: {}; see its driver's lines "
+                    "above", at(options_.where), options_.name, options_.device,
+                    rte_strerror(-status));
     interrupts_ = conf.intr_conf.rxq != 0;
     tx_offloads_ = conf.txmode.offloads;
     if (options_.mtu != 0) {

@@ -25,20 +25,19 @@ def flows_carry_data(lab):
 
 
 @test(seconds=30)
-def short_sdus_towards_the_guest_are_refused_or_counted(lab):
+def short_sdus_towards_the_guest_are_refused(lab):
     vswitch, guest = irati_pair(lab)
     note = vswitch.vmpi("vm1").get("note", "")
     check("10 bytes" in note, f"the limit is told, got '{note}'")
     before = sum(r["packets"] for r in vswitch.cmd("show drops"))
-    run = vswitch.start_run("vm1 client tgen/vm1 size 9 count 50 rate 1kpps")
-    row = vswitch.wait_run(run)
-    if row["state"] == "failed":
-        check("10" in row["failure"], f"the refusal names the limit, got '{row['failure']}'")
-    else:
-        report = row["report"]
-        equal(report["sdus"], 0, "SDUs of 9 bytes that a virtio driver let through")
-        drops = vswitch.cmd("show drops")
-        equal(sum(r["packets"] for r in drops) - before, 50, f"counted drops in {drops}")
+    try:
+        vswitch.start_run("vm1 client tgen/vm1 size 9 count 50 rate 1kpps")
+        refusal = ""
+    except Exception as error:  # whatever the harness makes of an error answer
+        refusal = str(error)
+    check("at least 10" in refusal, f"the refusal names the limit, got '{refusal}'")
+    drops = vswitch.cmd("show drops")
+    equal(sum(r["packets"] for r in drops), before, f"nothing was sent to be dropped: {drops}")
     # The other direction has no such limit.
     report = guest.transfer("host client tgen/host size 5 count 50 rate 1kpps")
     equal((report["sdus"], report["bytes"]), (50, 250), "short SDUs to the vswitch")

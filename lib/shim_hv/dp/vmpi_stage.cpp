@@ -409,6 +409,12 @@ void VmpiStage::on_mail(dp::LoopCtx& ctx, const dp::Mail& mail) noexcept {
     after_work(ctx);
 }
 
+dp::Busy VmpiStage::drain(dp::LoopCtx& ctx) noexcept {
+    if (backlog_count_ == 0) return dp::Busy::idle;
+    send_backlog(ctx);
+    return dp::Busy::busy;
+}
+
 void VmpiStage::on_stop(dp::LoopCtx& ctx) noexcept { drop_backlog(ctx, DropReason::stopped); }
 
 // Nothing while frames wait for the ring: what a source makes ahead of that only gets cold, at

@@ -55,6 +55,7 @@ class VmpiStage : public dp::Stage {
     void process(dp::LoopCtx& ctx, dp::Burst& burst) noexcept override;
     void on_mail(dp::LoopCtx& ctx, const dp::Mail& mail) noexcept override;
     void on_timeout(dp::LoopCtx& ctx) noexcept override;
+    dp::Busy drain(dp::LoopCtx& ctx) noexcept override;
     void on_stop(dp::LoopCtx& ctx) noexcept override;
     unsigned room(unsigned inlet) const noexcept override;
     dp::Wait wait_arm(dp::LoopCtx& ctx, int epoll_fd) noexcept override;

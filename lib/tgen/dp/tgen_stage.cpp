@@ -37,7 +37,13 @@ dp::KindInfo TgenStage::kind(unsigned outlets) {
 dp::Busy TgenStage::poll(dp::LoopCtx& ctx) noexcept {
     starved_ = false;
     bool busy = false;
-    for (TgenFlow* flow : active_) busy |= run(ctx, *flow);
+    // Everybody is first in turn: the first may take all the room there is.
+    const std::size_t flows = active_.size();
+    if (++first_ >= flows) first_ = 0;
+    for (std::size_t i = 0; i < flows; ++i) {
+        const std::size_t at = first_ + i;
+        busy |= run(ctx, *active_[at < flows ? at : at - flows]);
+    }
     return busy ? dp::Busy::busy : dp::Busy::idle;
 }
 

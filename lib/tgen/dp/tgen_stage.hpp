@@ -115,6 +115,7 @@ class TgenStage : public dp::Stage {
     const std::uint32_t room_;  // data bytes in one mbuf
     std::vector<TgenFlow*> slots_;
     std::vector<TgenFlow*> active_;
+    std::size_t first_ = 0;
     bool starved_ = false;  // somebody waits for credit or buffers that nobody wakes us for
 };
 
