@@ -34,7 +34,7 @@ MISTAKES = (
     (PORT + "[port.vmpi]\nwindow = 1\n", 6, ("window", "64")),
     (PORT + "[port.vmpi]\nkeepalive = 3\n", 6, ("keepalive", "duration", "3")),
     (PORT + "[port.vmpi]\nprofile = \"irati\"\nmax_channels = 64\n", 7, ("max_channels", "63")),
-    (PORT + "[tgen]\npool = 5\n", 6, ("pool", "1023", "5")),
+    (PORT + "[tgen]\npool = 5\n", 6, ("pool", "2047", "5")),
     (PORT + "[tgen]\nlcore = 9\n", None, ("tgen", "lcore 9")),
     (PORT + "[[app]]\nname = \"a\"\ndif = \"vm2\"\n", 7, ("vm2", "vm1")),
     (PORT + "[[app]]\ndif = \"vm1\"\n", 5, ("name", "missing")),

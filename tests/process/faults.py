@@ -125,7 +125,8 @@ def server_flow(role, source):
 
 def stalled_receiver(sender, dif, receiver, server):
     count = 60000  # far more than a window, so that the stalled one cannot get to its end
-    slow = sender.start_run(f"{dif} slow {server} size 1500 count {count}")
+    # Slow enough not to be over before it is stopped.
+    slow = sender.start_run(f"{dif} slow {server} size 1500 count {count} rate 20kpps")
     flow = server_flow(receiver, "slow")
     receiver.cmd(f"set tgen rx off flow {flow}")
     taken = settled(lambda: receiver.run(flow)["sdus_received"], "the stalled flow stands still")

@@ -235,7 +235,9 @@ class Words(Tree):
             self.assert_clean(self.in_core(statement))
 
     def test_stages_are_handed_the_time(self):
-        clock = {'lib/tgen/dp/a.cpp': 'auto t = std::chrono::seconds(1);\n'}
+        clock = {'lib/tgen/dp/meson.build': "'a.cpp'\n",
+                 'meson.build': "'lib/base' 'lib/rina' 'lib/stages' 'lib/tgen/dp'\n",
+                 'lib/tgen/dp/a.cpp': 'auto t = std::chrono::seconds(1);\n'}
         self.assert_found('lib/tgen/dp/a.cpp', 1, 'clock', clock)
 
     def test_exceptions_in_lib(self):
