@@ -77,8 +77,10 @@ TABLE = {
     'lib/shim_udp/dp': adapter('shim_udp/core'),
     'lib/normal_dif/dp': adapter('normal_dif/core'),
     'lib/tgen/dp': adapter('tgen/core'),
-    # pcap_file.cpp, the ends of pcap_in and pcap_out, is all that reads files or the time of day.
-    'lib/stages': folder('dataplane link_model base', 'dpdk threads pcap clocks io', packets=True),
+    'lib/stages': folder('dataplane link_model base', 'dpdk threads', packets=True),
+    # The ends of pcap_in and pcap_out: all there that reads files or the time of day.
+    'lib/stages/pcap_file.cpp': folder('dataplane stages base', 'dpdk threads pcap clocks io',
+                                       packets=True),
     'lib/capture': folder('dataplane pcap_writer base', 'dpdk pcap threads clocks io',
                           packets=True),
     'lib/control': folder('base', 'json toml edit http threads clocks io'),
@@ -127,7 +129,7 @@ LOG_WORDS = rule(r'\blog::(?:error|warn|info|debug|write)\s*\(|\bRTE_LOG\s*\(|\b
 PURE_WORDS = [CLOCK_WORDS, CHANCE_WORDS, THREAD_WORDS, OUTPUT_WORDS, LOG_WORDS]
 SIM_WORDS = [CLOCK_WORDS, CHANCE_WORDS]
 # The loop takes the time once per iteration; these folders are handed it.
-HANDED_THE_TIME = ('lib/shim_hv/dp', 'lib/shim_eth/dp', 'lib/shim_udp/dp',
+HANDED_THE_TIME = ('lib/stages', 'lib/shim_hv/dp', 'lib/shim_eth/dp', 'lib/shim_udp/dp',
                    'lib/normal_dif/dp', 'lib/tgen/dp')
 
 PACKET_WORDS = [
