@@ -24,7 +24,8 @@ std::optional<LcoreId> lcore_of(ConfigTable& table) {
     return LcoreId(static_cast<std::uint16_t>(*id));
 }
 
-void read_vmpi(ConfigTable table, VmpiConfig& out, const shim_hv::Params& defaults) {
+void read_vmpi(ConfigTable table, VmpiConfig& out, const shim_hv::Params& defaults,
+               std::uint32_t mbuf_data_size) {
     shim_hv::Params& p = out.params;
     p = defaults;
     const std::string profile = table.choice("profile", {"sluice", "irati"}).optional("sluice");
@@ -44,7 +45,8 @@ void read_vmpi(ConfigTable table, VmpiConfig& out, const shim_hv::Params& defaul
               : u32(table.uint("max_channels", 1, rina::vmpi::kChannelsMax).optional(255));
     p.window = table.uint("window", 64, 1u << 20).optional(4096);
     p.credit_unit = u32(table.size("credit_unit", rina::vmpi::kCreditUnitMin,
-                                   rina::vmpi::kCreditUnitMax).optional(2048));
+                                   rina::vmpi::kCreditUnitMax)
+                            .optional(std::bit_ceil(mbuf_data_size)));
     p.max_pending = u32(table.uint("max_pending", 1, 1024).optional(p.max_pending));
     p.timers.keepalive = table.duration("keepalive").optional(p.timers.keepalive);
     p.timers.dead_after = table.duration("dead_after").optional(p.timers.dead_after);
@@ -52,7 +54,7 @@ void read_vmpi(ConfigTable table, VmpiConfig& out, const shim_hv::Params& defaul
         table.duration("allocate_timeout").optional(p.timers.allocate_timeout);
     p.timers.quarantine = table.duration("quarantine").optional(p.timers.quarantine);
     out.mergeable = table.boolean("mergeable").maybe();
-    out.backlog = u32(table.uint("backlog", 128, 1u << 20).optional(4096));
+    out.backlog = u32(table.uint("backlog", 128, 1u << 20).optional(out.backlog));
     if (const auto good = shim_hv::check(p); !good) table.error("max_sdu", good.error().message);
 }
 
@@ -77,7 +79,7 @@ void read_port(ConfigTable table, Config& config, const ConfigScope& scope) {
     o.interrupts = table.boolean("interrupts").optional(true);
     port.lcore = lcore_of(table);
     if (port.kind == PortKind::vmpi)
-        read_vmpi(table.table("vmpi"), port.vmpi, scope.defaults);
+        read_vmpi(table.table("vmpi"), port.vmpi, scope.defaults, config.mbuf_data_size);
     else
         port.hold = table.boolean("hold").optional(false);
     const bool twice = std::any_of(config.ports.begin(), config.ports.end(), [&](const auto& p) {
@@ -102,8 +104,12 @@ void read_applications(ConfigTable& root, Config& config) {
     ConfigTable tgen = root.table("tgen");
     config.tgen.lcore = lcore_of(tgen);
     config.tgen.where = tgen.where();
+    // As many as the rings hold, which drivers empty only when they send the next, and as many again
+    // to work with; more would only be colder.
+    std::uint32_t pool = 2048 - 1;
+    for (const PortConfig& port : config.ports) pool += port.options.tx_descriptors;
     config.tgen.pool =
-        static_cast<std::uint32_t>(tgen.uint("pool", 2047, 1u << 22).optional(8191));
+        static_cast<std::uint32_t>(tgen.uint("pool", 2047, 1u << 22).optional(pool));
     for (ConfigTable table : root.tables("app")) {
         AppConfig app;
         app.name = table.string("name").required();

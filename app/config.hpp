@@ -18,7 +18,7 @@ namespace sluice::app {
 struct VmpiConfig {
     shim_hv::Params params;
     std::optional<bool> mergeable;  // unset: as the device's arguments say
-    std::uint32_t backlog = 4096;
+    std::uint32_t backlog = 512;
 };
 
 enum class PortKind : std::uint8_t { vmpi, ethernet };
@@ -33,7 +33,7 @@ struct PortConfig {
 
 struct TgenConfig {
     std::optional<LcoreId> lcore;
-    std::uint32_t pool = 8191;
+    std::uint32_t pool = 0;
     std::string where;
 };
 

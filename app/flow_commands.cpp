@@ -77,6 +77,7 @@ Value Node::show_vmpi(const std::string& wanted) const {
         v["epoch"] = fmt::format("{:016x}", i.own_epoch);
         v["peer_epoch"] = fmt::format("{:016x}", i.peer_epoch);
         v["max_sdu_tx"] = i.limits.max_sdu_tx;
+        v["min_sdu_tx"] = i.limits.min_sdu_tx;
         v["max_sdu_rx"] = i.limits.max_sdu_rx;
         v["max_channels"] = i.limits.max_channels;
         v["credit_unit"] = i.limits.credit_unit;
@@ -84,12 +85,11 @@ Value Node::show_vmpi(const std::string& wanted) const {
         v["resets"] = i.counters.resets;
         v["collisions"] = i.counters.collisions;
         v["last_down"] = rina::to_string(i.last_down);
-        if (i.profile == rina::vmpi::Profile::irati &&
-            vmpi.low_level->limits().frame_min_tx > rina::vmpi::kHeaderBytes)
+        if (i.limits.min_sdu_tx != 0)
             v["note"] = fmt::format(
                 "SDUs under {} bytes cannot be sent: the other end's driver discards shorter "
                 "frames",
-                vmpi.low_level->limits().frame_min_tx - rina::vmpi::kHeaderBytes);
+                i.limits.min_sdu_tx);
         v["control"] = counts_of(i.counters, i.profile);
         v["control_drops"] = drops_of(i.counters);
         rows.push_back(v);

@@ -27,13 +27,6 @@ constexpr std::uint32_t kMbufsOfControl = 1024;
 
 Instant now() { return dp::TscClock::instance().now(); }
 
-// A virtio-user device that is the client of its socket.
-bool connects_once(const dp::Port& port) {
-    const std::string& device = port.options().device;
-    return device.find("virtio_user") != std::string::npos &&
-           device.find("server=1") == std::string::npos;
-}
-
 // While it lives, SIGINT and SIGTERM end the process at once. By a thread that takes them, because
 // unblocking them here would pass the mask on to the threads that drivers start meanwhile.
 class Killable {
@@ -240,7 +233,7 @@ void Node::watch() {
         if (down_) return;
         // Not every driver tells. One that is being plugged in again is asked by that.
         for (auto& p : ports_)
-            if (p->link_up() || !connects_once(*p)) p->refresh_link();
+            if (p->link_up() || !connects_once(p->options())) p->refresh_link();
         replug_lost();
         poll_devices();
         runtime_->reclaim();
@@ -282,7 +275,7 @@ void Node::poll_devices() {
 void Node::replug_lost() {
     const Instant at = now();
     for (auto& [name, vmpi] : vmpi_) {
-        if (!connects_once(*vmpi.port)) continue;
+        if (!connects_once(vmpi.port->options())) continue;
         if (vmpi.port->link_up()) {
             vmpi.lost_since = Instant::never();
             continue;

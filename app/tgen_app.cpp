@@ -198,16 +198,10 @@ Result<std::uint32_t> TgenApp::start_run(const std::string& dif, const std::stri
         return fail(EMSGSIZE, "SDUs of {} bytes are too long, {} takes at most {}", spec.sizes.to,
                     dif, limit);
     tgen::ClientSettings settings = tgen::settings_of(spec);
-    const shim_hv::Params& device_params = d->shim().params();
-    if (device_params.profile == rina::vmpi::Profile::irati) {
-        const std::uint32_t least =
-            device_params.min_frame_tx > rina::vmpi::kHeaderBytes
-                ? device_params.min_frame_tx - rina::vmpi::kHeaderBytes : 0;
-        if (settings.sizes.from < least)
-            return fail(EMSGSIZE,
-                        "SDUs of {} bytes are too short: profile irati carries at least {} towards "
-                        "a virtio driver", settings.sizes.from, least);
-    }
+    if (const std::uint32_t least = d->shim().limits().min_sdu_tx; settings.sizes.from < least)
+        return fail(EMSGSIZE,
+                    "SDUs of {} bytes are too short: profile irati carries at least {} towards a "
+                    "virtio driver", settings.sizes.from, least);
     settings.nonce = random64();
     settings.clock = clock_;
     if (!spec.file.empty() && limit != 0 && settings.sizes.to > limit)

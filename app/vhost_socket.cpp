@@ -18,6 +18,10 @@ std::string value_in(const std::string& device, const std::string& key) {
     return device.substr(begin, device.find(',', begin) - begin);
 }
 
+bool is_virtio_user(const std::string& device) {
+    return device.starts_with("net_virtio_user") || device.starts_with("virtio_user");
+}
+
 bool answers(const std::string& path) {
     sockaddr_un address{};
     if (path.size() >= sizeof(address.sun_path)) return false;
@@ -36,8 +40,7 @@ bool answers(const std::string& path) {
 std::string vhost_socket_of(const dp::PortOptions& options) {
     const std::string& device = options.device;
     if (device.starts_with("net_vhost")) return value_in(device, "iface");
-    if (device.starts_with("net_virtio_user") || device.starts_with("virtio_user"))
-        return value_in(device, "path");
+    if (is_virtio_user(device)) return value_in(device, "path");
     return "";
 }
 
@@ -45,6 +48,10 @@ bool serves_vhost_socket(const dp::PortOptions& options) {
     const bool vhost = options.device.starts_with("net_vhost");
     return vhost ? value_in(options.device, "client") != "1"
                  : value_in(options.device, "server") == "1";
+}
+
+bool connects_once(const dp::PortOptions& options) {
+    return is_virtio_user(options.device) && !serves_vhost_socket(options);
 }
 
 Result<> prepare_vhost_socket(const dp::PortOptions& options) {

@@ -12,6 +12,9 @@ namespace sluice::app {
 std::string vhost_socket_of(const dp::PortOptions& options);
 // Whether this process makes that socket.
 bool serves_vhost_socket(const dp::PortOptions& options);
+// A virtio-user device that is the client of its socket: when its server goes, it has to be plugged
+// in again.
+bool connects_once(const dp::PortOptions& options);
 
 // Says in one line what a driver would say in none: that the folder is missing, or that somebody
 // else serves this socket. Removes one that a killed process left behind.

@@ -15,6 +15,7 @@ import tempfile
 import time
 
 READY_SECONDS = 30
+PAGES = 512   # of 2 MiB, for both processes
 SMALL_SIZES = list(range(0, 4001, 250))
 LARGE_SIZES = [8192, 16384, 32768, 65000]
 PCAP_NS_MAGIC = 0xA1B23C4D
@@ -103,6 +104,26 @@ def hugepages_free():
     for size in pathlib.Path("/sys/kernel/mm/hugepages").glob("hugepages-2048kB"):
         total += int((size / "free_hugepages").read_text())
     return total
+
+
+class Hugepages:
+    """Has hugepages reserved while it lives, if that may be done; what was there stays."""
+
+    SCRIPT = pathlib.Path(__file__).resolve().parent / "setup-hugepages"
+    STATE = pathlib.Path("/run/sluice/hugepages")   # of somebody who reserved them before
+
+    def __init__(self, wanted):
+        self.reserved = False
+        if not wanted or hugepages_free() >= PAGES or os.geteuid() != 0 or self.STATE.exists():
+            return
+        self.reserved = True
+        subprocess.run([str(self.SCRIPT), str(PAGES)], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=False)
+
+    def close(self):
+        if self.reserved and self.STATE.exists():
+            subprocess.run([str(self.SCRIPT), "--undo"], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, check=False)
 
 
 def wait_up(role, port, deadline):
@@ -236,8 +257,8 @@ def demo(options, work):
     received = work / "received"
     received.mkdir()
     started = time.monotonic()
-    huge = hugepages_free() >= 512
-    say(f"memory: {'2 MiB hugepages' if huge else 'ordinary pages (no hugepages are free)'}")
+    huge = not options.no_huge and hugepages_free() >= PAGES
+    say(f"memory: {'2 MiB hugepages' if huge else 'ordinary pages (slower: more TLB misses)'}")
     cpus = os.cpu_count() or 1
     guest_device = (f"net_virtio_user0,path={work}/vm1.vhost,server=1,queues=1,queue_size=1024,"
                     f"packed_vq={int(options.packed)},in_order=1,mrg_rxbuf=1")
@@ -284,18 +305,22 @@ def main():
     parser.add_argument("--pcap", metavar="FILE", default="sluice-demo.pcap",
                         help="where the capture goes (default: %(default)s)")
     parser.add_argument("--packed", action="store_true", help="packed virtqueues")
+    parser.add_argument("--no-huge", action="store_true",
+                        help="ordinary pages, even if hugepages could be reserved")
     parser.add_argument("--seconds", type=float, default=0.8,
                         help="for each size and direction (default: %(default)s)")
     parser.add_argument("--file-mib", type=int, default=64, help="size of the file to send")
     parser.add_argument("--build", default="build", help=argparse.SUPPRESS)
     options = parser.parse_args()
     work = pathlib.Path(tempfile.mkdtemp(prefix="sluice-demo."))
+    pages = Hugepages(not options.no_huge)
     try:
         result = demo(options, work)
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     finally:
+        pages.close()
         shutil.rmtree(work, ignore_errors=True)
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(result, indent=2) + "\n")

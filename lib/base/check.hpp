@@ -16,8 +16,7 @@ namespace sluice {
     } while (false)
 
 // DCHECK stands on the packet path: it is compiled in for debug, sanitizer and simulation builds.
-#if !defined(NDEBUG) || defined(SLUICE_DCHECK)
-#undef SLUICE_DCHECK
+#if !defined(NDEBUG) || defined(SLUICE_DCHECK_ON)
 #define SLUICE_DCHECK(expression) SLUICE_CHECK(expression)
 #else
 #define SLUICE_DCHECK(expression) static_cast<void>(0)

@@ -38,7 +38,7 @@ namespace sluice {
     X(vmpi_stale_epoch,         "VMPI: control message of another life of the peer")           \
     X(vmpi_control_flood,       "VMPI: control messages above the rate limit")                 \
     X(vmpi_peer_reset,          "VMPI: was queued for a peer that went away")                  \
-    X(vmpi_ring_lost,           "VMPI: reported sent by the peer, never arrived")              \
+    X(vmpi_ring_lost,           "VMPI: the peer sent it, it never came (in credit units)")     \
     X(capture_no_buffer,        "capture: no free buffer")                                     \
     X(capture_write_error,      "capture: the file could not be written")                      \
     X(app_refused,              "the application could not take it")

@@ -22,6 +22,7 @@ using FlowHandle = StrongId<struct VmpiFlowTag, std::uint32_t>;
 struct AgreedLimits {
     std::uint32_t max_sdu_rx = 0;
     std::uint32_t max_sdu_tx = 0;
+    std::uint32_t min_sdu_tx = 0;  // profile irati does not pad for a low level's smallest frame
     std::uint32_t max_channels = 0;
     std::uint32_t credit_unit = 0;  // 0: no flow control in this profile
     std::uint64_t features = 0;

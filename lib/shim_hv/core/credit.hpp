@@ -26,12 +26,17 @@ class CreditSender {
         return limit_ > sent_ ? limit_ - sent_ : 0;
     }
 
+    // Charged if there is credit for it.
+    bool try_charge(std::uint32_t cost) noexcept {
+        const bool enough = sent_ + cost <= limit_ || faulty(Fault::no_backpressure);
+        if (enough) [[likely]]
+            sent_ += cost;
+        return enough;
+    }
     // True and charged, or false and the probe timer is running.
     bool try_send(std::uint32_t cost, Instant now) noexcept {
-        if (cost <= available() || faulty(Fault::no_backpressure)) [[likely]] {
-            sent_ += cost;
+        if (try_charge(cost)) [[likely]]
             return true;
-        }
         if (probe_at_.is_never()) {
             gap_ = kProbeGapMin;
             probe_at_ = now + gap_;
@@ -98,6 +103,14 @@ class CreditReceiver {
         }
         received_ += cost;
         return Arrival::accept;
+    }
+
+    // Several messages at once: all accepted, or nothing has happened.
+    bool on_run(std::uint32_t units) noexcept {
+        if (received_ + lost_ + units > granted_ || held() + units > window_) [[unlikely]]
+            return false;
+        received_ += units;
+        return true;
     }
 
     // The units consumed since the start of the flow: absolute, so that a report may be late, come

@@ -103,13 +103,15 @@ VmpiDrop VmpiData::on_credit_message(std::span<const std::byte> message,
         entry.sender.on_credit(parsed.units);
         return VmpiDrop::none;
     }
+    const std::uint64_t lost = entry.receiver.lost();
     if (!entry.receiver.on_probe(parsed.units)) return VmpiDrop::bad_credit;
+    lost_units_ += std::max(entry.receiver.lost(), lost) - lost;
     mark_due(parsed.channel, entry);
     return VmpiDrop::none;
 }
 
-VmpiData::Submit VmpiData::submit(std::uint32_t channel, std::uint32_t sdu_len,
-                                  Instant now) noexcept {
+VmpiData::Submit VmpiData::submit_rare(std::uint32_t channel, std::uint32_t sdu_len,
+                                       Instant now) noexcept {
     if (!demux_.contains(channel)) return Submit::not_bound;
     ChannelEntry& entry = demux_.at(channel);
     if (!entry.bound) return Submit::not_bound;
@@ -137,20 +139,6 @@ bool VmpiData::has_credit(std::uint32_t channel, std::uint32_t sdu_len) const no
     if (!demux_.contains(channel) || !demux_.at(channel).bound) return false;
     return !has_credits_ || demux_.at(channel).sender.available() >= cost(sdu_len) ||
            faulty(Fault::no_backpressure);
-}
-
-std::uint32_t VmpiData::data_word(std::uint32_t channel) const noexcept {
-    if (!demux_.contains(channel)) return 0;
-    const std::uint32_t word = demux_.at(channel).word;
-    if (faulty(Fault::host_byte_order) && host_is_big_endian) return __builtin_bswap32(word);
-    return word;
-}
-
-void VmpiData::seal(std::byte* frame, std::uint32_t channel, std::uint32_t sdu_len) const noexcept {
-    if (irati_)
-        vmpi::store_le32(frame, data_word(channel));
-    else
-        vmpi::seal_frame(frame, data_word(channel), sdu_len);
 }
 
 void VmpiData::write_credit(vmpi::Type type, std::uint32_t channel, const ChannelEntry& entry,

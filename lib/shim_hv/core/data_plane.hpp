@@ -64,6 +64,22 @@ class VmpiData {
         }
         return verdict;
     }
+    // Long frames of one channel in a row, as nearly all are: whether all of them are its data, and
+    // charged; if not, nothing is, and classify() says of each why. `word`: the word that all of
+    // them begin with; `units`: the sum of their cost(); `longest`: of their SDUs.
+    struct Run {
+        std::uint32_t channel = 0;  // 0: ask classify()
+        std::uint32_t cookie = 0;
+    };
+    Run classify_run(std::uint32_t word, std::uint32_t units, std::uint32_t longest) noexcept {
+        ChannelEntry& entry = demux_.leads_to(word);
+        if (word != entry.word || longest > demux_.max_sdu()) [[unlikely]]
+            return {};
+        if (has_credits_ && !entry.receiver.on_run(units)) [[unlikely]]
+            return {};
+        return {word & rina::vmpi::kChannelMask, entry.cookie};
+    }
+
     // An SDU of this length that came on the flow has left towards its application.
     void on_consumed(std::uint32_t channel, std::uint32_t sdu_len) noexcept;
     // The same for reports from another core: units (see cost()) since the flow was bound.
@@ -79,16 +95,39 @@ class VmpiData {
     // ---- sending ----
     // On ok the SDU is charged; the frame's channel word is data_word(channel), and the frame is
     // finished by seal(). Give a charge back with unsubmit() if the ring could not take it.
-    Submit submit(std::uint32_t channel, std::uint32_t sdu_len, Instant now) noexcept;
+    Submit submit(std::uint32_t channel, std::uint32_t sdu_len, Instant now) noexcept {
+        if (has_credits_ && demux_.contains(channel) && sdu_len <= max_sdu_tx_) [[likely]] {
+            ChannelEntry& entry = demux_.at(channel);
+            if (entry.bound && entry.sender.try_charge(cost(sdu_len))) [[likely]]
+                return Submit::ok;
+        }
+        return submit_rare(channel, sdu_len, now);
+    }
+    // Several SDUs of a channel at once: all charged, or nothing is, and submit() says of each why.
+    bool submit_run(std::uint32_t channel, std::uint32_t units, std::uint32_t longest) noexcept {
+        if (!has_credits_ || !demux_.contains(channel) || longest > max_sdu_tx_) return false;
+        ChannelEntry& entry = demux_.at(channel);
+        return entry.bound && entry.sender.try_charge(units);
+    }
     void unsubmit(std::uint32_t channel, std::uint32_t sdu_len) noexcept;
     bool has_credit(std::uint32_t channel, std::uint32_t sdu_len) const noexcept;
-    std::uint32_t data_word(std::uint32_t channel) const noexcept;
+    std::uint32_t data_word(std::uint32_t channel) const noexcept {
+        if (!demux_.contains(channel)) return 0;
+        const std::uint32_t word = demux_.at(channel).word;
+        if (faulty(Fault::host_byte_order) && host_is_big_endian) return __builtin_bswap32(word);
+        return word;
+    }
     // Bytes on the wire of an SDU of this length.
     std::uint32_t frame_bytes(std::uint32_t sdu_len) const noexcept {
         return irati_ ? sdu_len + rina::vmpi::kHeaderBytes : rina::vmpi::frame_bytes(sdu_len);
     }
     // Writes word and padding of a frame whose SDU lies at frame + 4 with room for frame_bytes().
-    void seal(std::byte* frame, std::uint32_t channel, std::uint32_t sdu_len) const noexcept;
+    void seal(std::byte* frame, std::uint32_t channel, std::uint32_t sdu_len) const noexcept {
+        if (irati_)
+            rina::vmpi::store_le32(frame, data_word(channel));
+        else
+            rina::vmpi::seal_frame(frame, data_word(channel), sdu_len);
+    }
 
     // ---- time ----
     // Fills `out` with the CREDIT and CREDIT_PROBE frames that are due and says how many; when it
@@ -99,6 +138,8 @@ class VmpiData {
     Instant next_deadline() const noexcept;
 
     // ---- introspection ----
+    // Credit units that peers say they have sent and that never came, of all flows so far.
+    std::uint64_t lost_units() const noexcept { return lost_units_; }
     std::uint32_t max_sdu_tx() const noexcept { return max_sdu_tx_; }
     std::uint32_t max_sdu_rx() const noexcept { return demux_.max_sdu(); }
     std::uint32_t max_channels() const noexcept { return demux_.max_channels(); }
@@ -110,6 +151,7 @@ class VmpiData {
     const ChannelEntry& entry(std::uint32_t channel) const noexcept { return demux_.at(channel); }
 
   private:
+    Submit submit_rare(std::uint32_t channel, std::uint32_t sdu_len, Instant now) noexcept;
     void mark_due(std::uint32_t channel, ChannelEntry& entry) noexcept;
     void write_credit(rina::vmpi::Type type, std::uint32_t channel, const ChannelEntry& entry,
                       std::uint64_t units, CreditFrame& out) const noexcept;
@@ -120,6 +162,7 @@ class VmpiData {
     std::uint32_t max_sdu_tx_ = 0;
     Params params_;
     ChannelDemux demux_;
+    std::uint64_t lost_units_ = 0;
     std::uint64_t own_epoch_ = 0;
     std::uint64_t peer_epoch_ = 0;
     // Each channel is in each list at most once, and room for all was reserved at the start.

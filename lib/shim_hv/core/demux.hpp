@@ -91,6 +91,9 @@ class ChannelDemux {
         return classify_rare(head, frame_len);
     }
 
+    // The entry whose word a frame with this word would have to match.
+    ChannelEntry& leads_to(std::uint32_t word) noexcept { return entries_[index(word)]; }
+
     bool contains(std::uint32_t channel) const noexcept {
         return channel >= 1 && channel <= max_channels_;
     }

@@ -17,6 +17,7 @@ void ShimHv::IratiMachine::link_up(Instant now, Outbox& out) {
     limits_ = {};
     limits_.max_sdu_rx = params_.max_sdu_rx;
     limits_.max_sdu_tx = params_.max_sdu_tx;
+    limits_.min_sdu_tx = std::max(params_.min_frame_tx, vmpi::kHeaderBytes) - vmpi::kHeaderBytes;
     limits_.max_channels = std::min(params_.max_channels, vmpi::kIratiChannelsMax);
     std::fill(slots_.begin(), slots_.end(), ChannelSlot{});
     last_seen_ = now;

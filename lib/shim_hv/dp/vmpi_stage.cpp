@@ -1,6 +1,7 @@
 #include "shim_hv/dp/vmpi_stage.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "dataplane/pdu_meta.hpp"
@@ -14,6 +15,21 @@ using rina::vmpi::kShortFrameBytes;
 constexpr Duration kStarvedPeriod = Duration::milliseconds(20);
 constexpr Duration kRefusalSuspected = Duration::milliseconds(10);
 constexpr unsigned kCreditFrames = 8;
+
+// The indices of a whole burst.
+constexpr auto kAll = [] {
+    std::array<std::uint16_t, dp::kRxBurst> all{};
+    for (unsigned i = 0; i < all.size(); ++i) all[i] = static_cast<std::uint16_t>(i);
+    return all;
+}();
+
+// From frame to SDU.
+void strip(rte_mbuf* m, std::uint32_t slot) noexcept {
+    m->data_off = static_cast<std::uint16_t>(m->data_off + kHeaderBytes);
+    m->data_len = static_cast<std::uint16_t>(m->data_len - kHeaderBytes);
+    m->pkt_len -= kHeaderBytes;
+    dp::meta_of(m) = {slot, 0, 0};
+}
 
 constexpr DropReason reason_of(VmpiDrop drop) noexcept {
     switch (drop) {
@@ -42,7 +58,8 @@ VmpiStage::VmpiStage(VmpiLowLevel& low_level, const Options& options)
       data_(options.data),
       quota_(options.punt_quota),
       paths_(options.data.max_channels + 1),
-      backlog_(options.backlog) {
+      backlog_(std::bit_ceil(options.backlog)),
+      backlog_mask_(static_cast<unsigned>(backlog_.size()) - 1) {
     bound_.reserve(options.data.max_channels);
     lagging_.reserve(options.data.max_channels);
 }
@@ -50,7 +67,7 @@ VmpiStage::VmpiStage(VmpiLowLevel& low_level, const Options& options)
 VmpiStage::~VmpiStage() {
     for (; backlog_count_ != 0; --backlog_count_) {
         rte_pktmbuf_free(backlog_[backlog_head_]);
-        backlog_head_ = (backlog_head_ + 1) % options_.backlog;
+        backlog_head_ = (backlog_head_ + 1) & backlog_mask_;
     }
 }
 
@@ -78,6 +95,8 @@ dp::Busy VmpiStage::poll(dp::LoopCtx& ctx) noexcept {
             low_level_.show(ctx, *tap_);
         ctx.count_in(n);
         last_frame_ns_.store(ctx.now.ns, std::memory_order_relaxed);
+    }
+    if (n != 0 && !poll_run(ctx, {views.data(), n})) {
         Sorted sorted;
         std::uint64_t bytes = 0;
         for (unsigned i = 0; i < n; ++i) {
@@ -122,6 +141,40 @@ dp::Busy VmpiStage::poll(dp::LoopCtx& ctx) noexcept {
     return n != 0 || waiting ? dp::Busy::busy : dp::Busy::idle;
 }
 
+// False, and nothing done, if the frames are of another kind.
+bool VmpiStage::poll_run(dp::LoopCtx& ctx, std::span<const VmpiView> views) noexcept {
+    if (views[0].head_size < kShortFrameBytes) return false;
+    const std::uint32_t word = rina::vmpi::load_le32(views[0].head);
+    std::uint32_t units = 0;
+    std::uint32_t longest = 0;
+    std::uint64_t bytes = 0;
+    for (const VmpiView& view : views) {
+        if (view.head_size < kShortFrameBytes || rina::vmpi::load_le32(view.head) != word)
+            return false;
+        longest = std::max(longest, view.size);
+        units += data_.cost(view.size - kHeaderBytes);
+        bytes += view.size;
+    }
+    const VmpiData::Run run = data_.classify_run(word, units, longest - kHeaderBytes);
+    if (run.channel == 0) [[unlikely]]
+        return false;
+    const auto n = static_cast<unsigned>(views.size());
+    std::array<rte_mbuf*, dp::kRxBurst> packets;
+    const unsigned taken = low_level_.take({kAll.data(), n}, packets.data());
+    low_level_.release();
+    const std::uint32_t slot = slot_of(run.cookie);
+    for (unsigned i = 0; i < taken; ++i) strip(packets[i], slot);
+    ctx.count(kRxBytes, bytes);
+    ctx.count(kRxSdus, taken);
+    ctx.emit(outlet_of(run.cookie), packets.data(), taken);
+    for (unsigned i = taken; i < n; ++i) {
+        ctx.count_drop(DropReason::no_mbuf, 1);
+        data_.on_consumed(run.channel, views[i].size - kHeaderBytes);
+    }
+    if (data_.has_credits()) settle(run.channel);
+    return true;
+}
+
 // Strips what VMPI added and hands runs of the same flow on together.
 void VmpiStage::deliver(dp::LoopCtx& ctx, const Sorted& sorted, rte_mbuf** packets,
                         unsigned count) noexcept {
@@ -137,12 +190,9 @@ void VmpiStage::deliver(dp::LoopCtx& ctx, const Sorted& sorted, rte_mbuf** packe
             const Verdict& v = sorted.verdicts[i];
             if (v.kind != VerdictKind::data || v.channel != first.channel) break;
             rte_mbuf* const m = packets[i];
-            m->data_off = static_cast<std::uint16_t>(m->data_off + kHeaderBytes);
-            m->data_len = static_cast<std::uint16_t>(m->data_len - kHeaderBytes);
-            m->pkt_len -= kHeaderBytes;
+            strip(m, slot_of(v.cookie));
             if (m->pkt_len != v.sdu_len) [[unlikely]]
                 rte_pktmbuf_trim(m, static_cast<std::uint16_t>(m->pkt_len - v.sdu_len));
-            dp::meta_of(m) = {slot_of(v.cookie), 0, 0};
         }
         sdus += i - begin;
         ctx.emit(outlet_of(first.cookie), packets + begin, i - begin);
@@ -186,7 +236,11 @@ void VmpiStage::punt(dp::LoopCtx& ctx, rte_mbuf* packet) noexcept {
 
 void VmpiStage::credit_message(dp::LoopCtx& ctx, std::span<const std::byte> message) noexcept {
     std::uint32_t channel = 0;
+    const std::uint64_t lost = data_.lost_units();
     const VmpiDrop drop = data_.on_credit_message(message, &channel);
+    if (data_.lost_units() != lost)
+        ctx.count_drop(DropReason::vmpi_ring_lost,
+                       static_cast<unsigned>(data_.lost_units() - lost));
     if (drop != VmpiDrop::none) {
         ctx.count_drop(reason_of(drop), 1);
         return;
@@ -196,9 +250,42 @@ void VmpiStage::credit_message(dp::LoopCtx& ctx, std::span<const std::byte> mess
                                                std::memory_order_release);
 }
 
+// False, and nothing done, unless all SDUs go to one channel as they are and may go.
+bool VmpiStage::send_run(dp::LoopCtx& ctx, dp::Burst& burst) noexcept {
+    const std::uint32_t channel = dp::meta_of(burst.pkts[0]).port_id;
+    std::uint32_t longest = 0;
+    std::uint32_t shortest = ~0u;
+    std::uint32_t units = 0;
+    std::uint64_t bytes = 0;
+    for (unsigned i = 0; i < burst.count; ++i) {
+        const rte_mbuf* const m = burst.pkts[i];
+        if (dp::meta_of(m).port_id != channel || m->data_off < kHeaderBytes) return false;
+        longest = std::max(longest, m->pkt_len);
+        shortest = std::min(shortest, m->pkt_len);
+        units += data_.cost(m->pkt_len);
+        bytes += m->pkt_len;
+    }
+    if (shortest <= rina::vmpi::kShortSduMax || !data_.submit_run(channel, units, longest))
+        return false;
+    const std::uint32_t word = data_.data_word(channel);
+    for (unsigned i = 0; i < burst.count; ++i) {
+        rte_mbuf* const m = burst.pkts[i];
+        m->data_off = static_cast<std::uint16_t>(m->data_off - kHeaderBytes);
+        m->data_len = static_cast<std::uint16_t>(m->data_len + kHeaderBytes);
+        m->pkt_len += kHeaderBytes;
+        rina::vmpi::store_le32(rte_pktmbuf_mtod(m, std::byte*), word);
+    }
+    ctx.count(kTxSdus, burst.count);
+    transmit(ctx, burst.pkts, burst.count, bytes + std::uint64_t{kHeaderBytes} * burst.count);
+    return true;
+}
+
 void VmpiStage::process(dp::LoopCtx& ctx, dp::Burst& burst) noexcept {
+    if (send_run(ctx, burst)) [[likely]]
+        return;
     rte_mbuf** const frames = burst.pkts;
     unsigned ready = 0;
+    std::uint64_t bytes = 0;
     for (unsigned i = 0; i < burst.count; ++i) {
         rte_mbuf* const m = burst.pkts[i];
         const std::uint32_t channel = dp::meta_of(m).port_id;
@@ -224,12 +311,14 @@ void VmpiStage::process(dp::LoopCtx& ctx, dp::Burst& burst) noexcept {
         m->pkt_len += kHeaderBytes + padding;
         data_.seal(rte_pktmbuf_mtod(m, std::byte*), channel, size);
         frames[ready++] = m;
+        bytes += m->pkt_len;
     }
     ctx.count(kTxSdus, ready);
-    transmit(ctx, frames, ready);
+    transmit(ctx, frames, ready, bytes);
 }
 
-void VmpiStage::transmit(dp::LoopCtx& ctx, rte_mbuf** frames, unsigned count) noexcept {
+void VmpiStage::transmit(dp::LoopCtx& ctx, rte_mbuf** frames, unsigned count,
+                         std::uint64_t bytes) noexcept {
     if (count == 0) return;
     if (tap_ != nullptr) [[unlikely]]
         tap_->tap(ctx, frames, count, dp::Direction::tx);
@@ -237,8 +326,6 @@ void VmpiStage::transmit(dp::LoopCtx& ctx, rte_mbuf** frames, unsigned count) no
         keep(ctx, frames, count);
         return;
     }
-    std::uint64_t bytes = 0;
-    for (unsigned i = 0; i < count; ++i) bytes += frames[i]->pkt_len;
     const unsigned sent = low_level_.send(frames, count);
     for (unsigned i = sent; i < count; ++i) bytes -= frames[i]->pkt_len;
     ctx.count(kTxPackets, sent);
@@ -254,7 +341,7 @@ void VmpiStage::keep(dp::LoopCtx& ctx, rte_mbuf** frames, unsigned count) noexce
     if (backlog_count_ == 0) stuck_since_ = ctx.now;
     const unsigned fits = std::min(count, options_.backlog - backlog_count_);
     for (unsigned i = 0; i < fits; ++i) {
-        backlog_[(backlog_head_ + backlog_count_) % options_.backlog] = frames[i];
+        backlog_[(backlog_head_ + backlog_count_) & backlog_mask_] = frames[i];
         ++backlog_count_;
     }
     ctx.drop(DropReason::tx_ring_full, frames + fits, count - fits);
@@ -263,7 +350,7 @@ void VmpiStage::keep(dp::LoopCtx& ctx, rte_mbuf** frames, unsigned count) noexce
 void VmpiStage::send_backlog(dp::LoopCtx& ctx) noexcept {
     while (backlog_count_ != 0) {
         const unsigned run =
-            std::min({backlog_count_, options_.backlog - backlog_head_, dp::kBurstMax});
+            std::min({backlog_count_, backlog_mask_ + 1 - backlog_head_, dp::kBurstMax});
         rte_mbuf** const first = backlog_.data() + backlog_head_;
         std::array<std::uint32_t, dp::kBurstMax> sizes;
         for (unsigned i = 0; i < run; ++i) sizes[i] = first[i]->pkt_len;
@@ -272,7 +359,7 @@ void VmpiStage::send_backlog(dp::LoopCtx& ctx) noexcept {
         for (unsigned i = 0; i < sent; ++i) bytes += sizes[i];
         ctx.count(kTxPackets, sent);
         ctx.count(kTxBytes, bytes);
-        backlog_head_ = (backlog_head_ + sent) % options_.backlog;
+        backlog_head_ = (backlog_head_ + sent) & backlog_mask_;
         backlog_count_ -= sent;
         if (sent != 0) stuck_since_ = ctx.now;
         if (sent != run) break;
@@ -287,7 +374,7 @@ void VmpiStage::send_backlog(dp::LoopCtx& ctx) noexcept {
         stuck_since_ = ctx.now;
         if (low_level_.never_fits(backlog_[backlog_head_])) {
             ctx.drop(DropReason::tx_rejected, backlog_[backlog_head_]);
-            backlog_head_ = (backlog_head_ + 1) % options_.backlog;
+            backlog_head_ = (backlog_head_ + 1) & backlog_mask_;
             --backlog_count_;
         }
     }
@@ -296,7 +383,7 @@ void VmpiStage::send_backlog(dp::LoopCtx& ctx) noexcept {
 void VmpiStage::drop_backlog(dp::LoopCtx& ctx, DropReason reason) noexcept {
     for (; backlog_count_ != 0; --backlog_count_) {
         ctx.drop(reason, backlog_[backlog_head_]);
-        backlog_head_ = (backlog_head_ + 1) % options_.backlog;
+        backlog_head_ = (backlog_head_ + 1) & backlog_mask_;
     }
 }
 
@@ -347,6 +434,7 @@ void VmpiStage::send_credits(dp::LoopCtx& ctx) noexcept {
     const std::size_t count = data_.collect_due(ctx.now, due);
     rte_mbuf* frames[kCreditFrames];
     unsigned made = 0;
+    std::uint64_t bytes = 0;
     for (std::size_t i = 0; i < count; ++i) {
         rte_mbuf* const m = rte_pktmbuf_alloc(options_.pool);
         if (m == nullptr) {
@@ -357,9 +445,10 @@ void VmpiStage::send_credits(dp::LoopCtx& ctx) noexcept {
         char* const at = rte_pktmbuf_append(m, static_cast<std::uint16_t>(due[i].size));
         std::memcpy(at, due[i].bytes.data(), due[i].size);
         frames[made++] = m;
+        bytes += due[i].size;
     }
     ctx.count(kCreditsSent, made);
-    transmit(ctx, frames, made);
+    transmit(ctx, frames, made, bytes);
 }
 
 void VmpiStage::on_timeout(dp::LoopCtx& ctx) noexcept {
@@ -401,7 +490,7 @@ void VmpiStage::on_mail(dp::LoopCtx& ctx, const dp::Mail& mail) noexcept {
             break;
         case VmpiMail::send: {
             auto* frame = static_cast<rte_mbuf*>(mail.pointer);
-            transmit(ctx, &frame, 1);
+            transmit(ctx, &frame, 1, frame->pkt_len);
             break;
         }
     }

@@ -39,7 +39,7 @@ class VmpiStage : public dp::Stage {
         rte_mempool* pool = nullptr;
         dp::Punt* punt = nullptr;
         std::uint32_t punt_quota = 64;
-        unsigned backlog = 4096;  // frames that wait for a full ring
+        unsigned backlog = 512;  // frames that wait for a full ring
         // Without credits (profile irati) the backlog is given up after this.
         Duration patience = Duration::milliseconds(1);
     };
@@ -74,6 +74,9 @@ class VmpiStage : public dp::Stage {
         bool lagging = false;  // delivered, not yet consumed: look again
     };
 
+    // A burst in which every frame is a long one of the same flow.
+    bool poll_run(dp::LoopCtx& ctx, std::span<const VmpiView> views) noexcept;
+
     struct Sorted {
         std::array<std::uint16_t, dp::kRxBurst> which;
         std::array<Verdict, dp::kRxBurst> verdicts;
@@ -87,7 +90,10 @@ class VmpiStage : public dp::Stage {
     void credit_message(dp::LoopCtx& ctx, std::span<const std::byte> message) noexcept;
     void send_credits(dp::LoopCtx& ctx) noexcept;
     void after_work(dp::LoopCtx& ctx) noexcept;
-    void transmit(dp::LoopCtx& ctx, rte_mbuf** frames, unsigned count) noexcept;
+    // `bytes`: of all frames together.
+    void transmit(dp::LoopCtx& ctx, rte_mbuf** frames, unsigned count,
+                  std::uint64_t bytes) noexcept;
+    bool send_run(dp::LoopCtx& ctx, dp::Burst& burst) noexcept;
     void keep(dp::LoopCtx& ctx, rte_mbuf** frames, unsigned count) noexcept;
     void send_backlog(dp::LoopCtx& ctx) noexcept;
     void drop_backlog(dp::LoopCtx& ctx, DropReason reason) noexcept;
@@ -101,7 +107,8 @@ class VmpiStage : public dp::Stage {
     std::vector<Path> paths_;             // by channel
     std::vector<std::uint32_t> bound_;    // channels, no order
     std::vector<std::uint32_t> lagging_;  // channels, each once
-    std::vector<rte_mbuf*> backlog_;      // a ring of options_.backlog
+    std::vector<rte_mbuf*> backlog_;      // a ring
+    const unsigned backlog_mask_;
     unsigned backlog_head_ = 0;
     unsigned backlog_count_ = 0;
     Instant stuck_since_ = Instant::never();

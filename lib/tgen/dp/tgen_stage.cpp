@@ -147,10 +147,15 @@ unsigned TgenStage::send_uniform(dp::LoopCtx& ctx, TgenFlow& flow, unsigned most
         ctx.count(kStarved, 1);
         return 0;
     }
+    // The other end has read these lines meanwhile. Stores become visible in order, so each would
+    // wait for its line by itself; asked for together they come together.
+    for (unsigned i = 0; i < most; ++i) __builtin_prefetch(rte_pktmbuf_mtod(packets[i], void*), 1);
     const std::uint64_t tsc = rte_rdtsc();
     StampedHeader header{client.tag(), client.next_seq(), tsc};
+    const std::uint32_t before = headers_before(gate, size);
     for (unsigned i = 0; i < most; ++i) {
         rte_mbuf* const m = packets[i];
+        m->data_off = static_cast<std::uint16_t>(m->data_off + before);
         m->data_len = static_cast<std::uint16_t>(size);
         m->pkt_len = size;
         dp::meta_of(m) = {flow.channel, 0, 0};
@@ -164,6 +169,13 @@ unsigned TgenStage::send_uniform(dp::LoopCtx& ctx, TgenFlow& flow, unsigned most
     return most;
 }
 
+// How far behind the start of a buffer an SDU begins, so that the frame it will be in begins there:
+// a copy from a cache line's start is cheaper than one that straddles a line at every step.
+std::uint32_t TgenStage::headers_before(const dp::FlowGate& gate,
+                                        std::uint32_t size) const noexcept {
+    return size + gate.header <= room_ ? gate.header : 0;
+}
+
 unsigned TgenStage::send_mixed(dp::LoopCtx& ctx, TgenFlow& flow, unsigned most) noexcept {
     ClientSession& client = *flow.client;
     std::array<rte_mbuf*, dp::kRxBurst> packets;
@@ -173,7 +185,7 @@ unsigned TgenStage::send_mixed(dp::LoopCtx& ctx, TgenFlow& flow, unsigned most) 
         const ClientSession::NextSdu sdu = client.peek();
         const std::uint64_t before = flow.submitted;
         if (!afford(ctx, flow, sdu.size)) break;
-        rte_mbuf* const m = build(sdu, client.tag());
+        rte_mbuf* const m = build(sdu, client.tag(), headers_before(*flow.gate, sdu.size));
         if (m == nullptr) {
             flow.submitted = before;
             starved_ = true;
@@ -191,13 +203,15 @@ unsigned TgenStage::send_mixed(dp::LoopCtx& ctx, TgenFlow& flow, unsigned most) 
     return count;
 }
 
-rte_mbuf* TgenStage::build(const ClientSession::NextSdu& sdu, std::uint64_t tag) noexcept {
+rte_mbuf* TgenStage::build(const ClientSession::NextSdu& sdu, std::uint64_t tag,
+                           std::uint32_t before) noexcept {
     std::array<rte_mbuf*, 256> segments;
     const unsigned needed = std::max(1u, (sdu.size + room_ - 1) / room_);
     if (needed > segments.size() ||
         rte_pktmbuf_alloc_bulk(options_.pool, segments.data(), needed) != 0)
         return nullptr;
     rte_mbuf* const first = segments[0];
+    first->data_off = static_cast<std::uint16_t>(first->data_off + before);
     std::uint32_t left = sdu.size;
     std::size_t at = 0;
     for (unsigned i = 0; i < needed; ++i) {

@@ -101,7 +101,9 @@ class TgenStage : public dp::Stage {
     unsigned send_uniform(dp::LoopCtx& ctx, TgenFlow& flow, unsigned most) noexcept;
     unsigned send_mixed(dp::LoopCtx& ctx, TgenFlow& flow, unsigned most) noexcept;
     bool send_message(dp::LoopCtx& ctx, TgenFlow& flow, std::span<const std::byte> bytes) noexcept;
-    rte_mbuf* build(const ClientSession::NextSdu& sdu, std::uint64_t tag) noexcept;
+    rte_mbuf* build(const ClientSession::NextSdu& sdu, std::uint64_t tag,
+                    std::uint32_t before) noexcept;
+    std::uint32_t headers_before(const dp::FlowGate& gate, std::uint32_t size) const noexcept;
     bool afford(dp::LoopCtx& ctx, TgenFlow& flow, std::uint32_t size) noexcept;
     void receive(dp::LoopCtx& ctx, TgenFlow& flow, rte_mbuf** packets, unsigned count) noexcept;
     void consume(dp::LoopCtx& ctx, TgenFlow& flow, rte_mbuf** packets, unsigned count) noexcept;
