@@ -41,7 +41,8 @@ std::vector<std::string> words_of(const Args& args) {
     std::vector<std::string> words;
     for (const auto& [variable, key] :
          {std::pair{"SIZE", "size"}, {"SWEEP", "sweep"}, {"RATE", "rate"}, {"COUNT", "count"},
-          {"DURATION", "duration"}, {"BYTES", "bytes"}, {"FILE", "file"}})
+          {"DURATION", "duration"}, {"BYTES", "bytes"},
+          {"MODE", "mode"}, {"FILE", "file"}})
         if (const auto text = args.optional_str(variable))
             words.push_back(std::string(key) + "=" + *text);
     return words;
@@ -141,7 +142,8 @@ void Node::add_flow_commands(control::CommandTable& table) {
 
 void Node::add_tgen_commands(control::CommandTable& table) {
     table.add({"start tgen DIF SOURCE DESTINATION [size SIZE] [sweep SWEEP] [rate RATE] "
-               "[count COUNT] [duration DURATION] [bytes BYTES] [file <FILE:path>]",
+               "[count COUNT] [duration DURATION] [bytes BYTES] [mode MODE] "
+               "[file <FILE:path>]",
                Access::write, "Allocates a flow and sends a stream of SDUs over it.",
                [this](const Args& args) -> Result<Value> {
                    SLUICE_TRY(const std::uint32_t id,

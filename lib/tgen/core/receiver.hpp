@@ -62,10 +62,13 @@ class Receiver {
         // The TSCs of two cores may be a few ticks apart.
         if (settings_.latency) latency_.add(tsc > stamp ? tsc - stamp : 0);
     }
-    // Too small for a stamp.
-    void on_unstamped(std::uint64_t tsc, std::uint32_t size) noexcept {
-        count(tsc, size);
-        ++unstamped_;
+    // Too small for a stamp, or of plain mode; `bytes`: of all of them.
+    void on_unstamped(std::uint64_t tsc, std::uint32_t sdus, std::uint64_t bytes) noexcept {
+        if (sdus_ == 0) [[unlikely]] first_tsc_ = tsc;
+        last_tsc_ = tsc;
+        sdus_ += sdus;
+        bytes_ += bytes;
+        unstamped_ += sdus;
     }
     // Raw mode: once for the SDU, then on_payload for each segment of it in turn.
     void on_raw(std::uint64_t tsc, std::uint32_t size) noexcept { count(tsc, size); }

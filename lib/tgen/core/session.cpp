@@ -208,15 +208,21 @@ void ServerSession::on_start(const Start& start, std::uint64_t tsc) noexcept {
     start_ = start;
     fin_.reset();
     report_due_ = false;
+    plain_size_ = ~0u;
     if (start.version != kVersion) {
         state_ = ServerState::refused;
         stamped_ = false;
         return;
     }
     state_ = ServerState::running;
-    stamped_ = start.mode == Mode::stamped;
+    stamped_ = start.mode != Mode::raw;
+    // What may be a control message has to be looked at.
+    const std::uint32_t size = start.sizes.from;
+    if (start.mode == Mode::plain && start.sizes.is_constant() && size != kStartSize &&
+        size != kFinSize)
+        plain_size_ = size;
     receiver_.start({start.nonce, start.mode, clock_.tsc_hz,
-                     stamped_ && same_clock(start.clock, clock_)},
+                     start.mode == Mode::stamped && same_clock(start.clock, clock_)},
                     tsc);
 }
 
@@ -224,12 +230,13 @@ ServerSession::Verdict ServerSession::on_other(std::uint64_t tsc, std::span<cons
                                                std::uint32_t size) noexcept {
     if (on_control(tsc, head, size)) return Verdict::done;
     const bool known = state_ == ServerState::running || state_ == ServerState::finished;
-    if (!known || (stamped_ && size >= kStampedHeaderSize)) {
+    const bool plain = known && receiver_.settings().mode == Mode::plain;
+    if (!known || (stamped_ && !plain && size >= kStampedHeaderSize)) {
         receiver_.on_foreign();
         return Verdict::done;
     }
     if (stamped_) {
-        receiver_.on_unstamped(tsc, size);
+        receiver_.on_unstamped(tsc, 1, size);
         return Verdict::done;
     }
     receiver_.on_raw(tsc, size);

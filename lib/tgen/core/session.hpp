@@ -85,19 +85,21 @@ class ClientSession {
             s.payload = chunks_.peek(s.size);
             s.size = static_cast<std::uint32_t>(s.payload.size());
         } else {
-            s.stamped = s.size >= kStampedHeaderSize;
+            s.stamped = settings_.mode == Mode::stamped && s.size >= kStampedHeaderSize;
         }
         return s;
     }
     // The SDU that peek() described has gone.
     void sent(Instant now) noexcept;
 
-    // Whether all data SDUs are of one size and numbered: then a burst can be built without asking
+    // Whether all data SDUs are of one size, and numbered or plain: then a burst can be built without asking
     // for each of them. The next one is next_seq(), and sent_run() says that `count` have gone.
     bool uniform() const noexcept {
-        return settings_.mode == Mode::stamped && settings_.sizes.is_constant() &&
-               settings_.sizes.from >= kStampedHeaderSize;
+        return settings_.sizes.is_constant() &&
+               (plain() || (settings_.mode == Mode::stamped &&
+                            settings_.sizes.from >= kStampedHeaderSize));
     }
+    bool plain() const noexcept { return settings_.mode == Mode::plain; }
     std::uint64_t next_seq() const noexcept { return next_seq_; }
     void sent_run(unsigned count, Instant now) noexcept;
 
@@ -168,6 +170,11 @@ class ServerSession {
         }
         return on_other(tsc, head, size);
     }
+    // SDUs of this length need not be looked at, only counted; ~0: there are none such.
+    std::uint32_t plain_size() const noexcept { return plain_size_; }
+    void on_plain(std::uint64_t tsc, std::uint32_t sdus) noexcept {
+        receiver_.on_unstamped(tsc, sdus, std::uint64_t{sdus} * plain_size_);
+    }
     void on_payload(std::span<const std::byte> segment) noexcept {
         receiver_.on_payload(segment);
     }
@@ -194,7 +201,8 @@ class ServerSession {
 
     ClockId clock_;
     ServerState state_ = ServerState::waiting;
-    bool stamped_ = false;  // a run in stamped mode is known
+    bool stamped_ = false;  // a run in stamped or plain mode is known
+    std::uint32_t plain_size_ = ~0u;
     bool report_due_ = false;
     std::optional<Start> start_;
     std::optional<Fin> fin_;

@@ -113,10 +113,14 @@ Result<void> apply(Spec& spec, std::string_view key, std::string_view value) {
     } else if (key == "file") {
         if (value.empty()) return fail(EINVAL, "file: a path is expected after 'file='");
         spec.file = value;
+    } else if (key == "mode") {
+        if (value != "stamped" && value != "plain")
+            return fail(EINVAL, "mode: '{}' is not a mode, expected stamped or plain", value);
+        spec.plain = value == "plain";
     } else {
         return fail(EINVAL,
                     "'{}' is not known; expected size=, sweep=, rate=, burst=, count=, bytes=, "
-                    "duration= or file=",
+                    "duration=, mode= or file=",
                     key);
     }
     return {};
@@ -191,6 +195,9 @@ Result<Spec> parse_spec(std::span<const std::string> words) {
     }
     if (!spec.file.empty() && spec.sizes.to == 0) {
         return fail(EINVAL, "file: SDUs of 0 bytes cannot carry a file; expected a size from 1 on");
+    }
+    if (spec.plain && (!spec.file.empty() || !spec.sizes.is_constant())) {
+        return fail(EINVAL, "mode: plain SDUs are all of one size; no file, no sweep");
     }
     if (spec.burst != 0 && spec.rate.unlimited()) {
         return fail(EINVAL, "burst: limits what a rate may save up, so it needs a rate");

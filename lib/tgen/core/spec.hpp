@@ -13,7 +13,7 @@ namespace sluice::tgen {
 
 // What an operator asks for in words such as
 //   size=1500  sweep=0:4000:250  rate=1Mpps  rate=10Gbps  rate=max  count=1M  duration=10s
-//   bytes=1G  burst=64  file=PATH
+//   bytes=1G  burst=64  file=PATH  mode=plain
 struct Spec {
     SizeRange sizes = SizeRange::constant(1500);
     Rate rate{};
@@ -23,7 +23,11 @@ struct Spec {
     std::uint64_t bytes = 0;
     std::string file;  // not empty: raw mode, the file once
 
-    Mode mode() const noexcept { return file.empty() ? Mode::stamped : Mode::raw; }
+    bool plain = false;  // SDUs are counted, and nothing else
+
+    Mode mode() const noexcept {
+        return !file.empty() ? Mode::raw : plain ? Mode::plain : Mode::stamped;
+    }
     bool operator==(const Spec&) const = default;
 };
 

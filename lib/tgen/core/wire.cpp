@@ -130,7 +130,7 @@ void encode(const Report& m, std::span<std::byte, kReportSize> out) noexcept {
 
 std::optional<Start> parse_start(std::span<const std::byte> head, std::size_t size) noexcept {
     const auto h = read_header(Type::start, kStartSize, head, size);
-    if (!h || h->mode > static_cast<std::uint8_t>(Mode::raw)) return std::nullopt;
+    if (!h || h->mode > static_cast<std::uint8_t>(Mode::plain)) return std::nullopt;
     Start m;
     m.version = h->version;
     m.nonce = h->nonce;

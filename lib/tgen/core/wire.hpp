@@ -20,10 +20,12 @@
 // right size.
 //
 // Data, stamped mode: u64 tag | u64 sequence | u64 stamp | filler, if the SDU has room for the 24
-// bytes; a smaller one is only counted and takes no sequence number. Data, raw mode: payload only.
+// bytes; a smaller one is only counted and takes no sequence number. Data, raw mode: payload only. Data,
+// plain mode: SDUs of the one size that START names, whose bytes nobody writes or reads; they are
+// counted, as testpmd's txonly and rxonly do.
 namespace sluice::tgen {
 
-enum class Mode : std::uint8_t { stamped = 0, raw = 1 };
+enum class Mode : std::uint8_t { stamped = 0, raw = 1, plain = 2 };
 
 inline constexpr std::uint8_t kVersion = 1;
 inline constexpr std::uint64_t kMagic = 0x316e656754756c53ull;  // "SluTgen1"

@@ -149,7 +149,10 @@ unsigned TgenStage::send_uniform(dp::LoopCtx& ctx, TgenFlow& flow, unsigned most
     }
     // The other end has read these lines meanwhile. Stores become visible in order, so each would
     // wait for its line by itself; asked for together they come together.
-    for (unsigned i = 0; i < most; ++i) __builtin_prefetch(rte_pktmbuf_mtod(packets[i], void*), 1);
+    const bool stamped = !client.plain();
+    if (stamped)
+        for (unsigned i = 0; i < most; ++i)
+            __builtin_prefetch(rte_pktmbuf_mtod(packets[i], void*), 1);
     const std::uint64_t tsc = rte_rdtsc();
     StampedHeader header{client.tag(), client.next_seq(), tsc};
     const std::uint32_t before = headers_before(gate, size);
@@ -159,8 +162,10 @@ unsigned TgenStage::send_uniform(dp::LoopCtx& ctx, TgenFlow& flow, unsigned most
         m->data_len = static_cast<std::uint16_t>(size);
         m->pkt_len = size;
         dp::meta_of(m) = {flow.channel, 0, 0};
-        write_stamped(rte_pktmbuf_mtod(m, std::byte*), header);
-        ++header.seq;
+        if (stamped) {
+            write_stamped(rte_pktmbuf_mtod(m, std::byte*), header);
+            ++header.seq;
+        }
     }
     flow.submitted += cost * most;
     client.sent_run(most, ctx.now);
@@ -291,12 +296,17 @@ void TgenStage::consume(dp::LoopCtx& ctx, TgenFlow& flow, rte_mbuf** packets,
     std::uint64_t bytes = 0;
     std::uint64_t units = 0;
     const dp::FlowGate& gate = *flow.gate;
+    std::uint32_t plain = 0;
     for (unsigned i = 0; i < count; ++i) {
         rte_mbuf* const m = packets[i];
         bytes += m->pkt_len;
         units += gate.cost(m->pkt_len);
-        take(flow, tsc, m);
+        if (flow.server && m->pkt_len == flow.server->plain_size())
+            ++plain;
+        else
+            take(flow, tsc, m);
     }
+    if (plain != 0) flow.server->on_plain(tsc, plain);
     flow.consumed += units;
     flow.gate->consumed.store(flow.consumed, std::memory_order_relaxed);
     ctx.count(kReceivedBytes, bytes);

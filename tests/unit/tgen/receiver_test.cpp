@@ -108,7 +108,7 @@ TEST_CASE("counts, times and latency of a stamped run") {
     r.on_stamped(3000, 0, 2000, 100);
     r.on_stamped(5000, 1, 2000, 200);
     r.on_stamped(9000, 3, 8000, 300);
-    r.on_unstamped(9000, 7);
+    r.on_unstamped(9000, 1, 7);
     r.on_foreign();
     const Report p = r.report();
     CHECK(p.nonce == 42);
@@ -145,7 +145,7 @@ TEST_CASE("FIN's total shows what is lost at the end") {
     r.on_stamped(1, 0, 0, 30);
     r.on_stamped(1, 1, 0, 30);
     r.on_stamped(1, 1, 0, 30);
-    r.on_unstamped(1, 3);
+    r.on_unstamped(1, 1, 3);
     CHECK(r.report().lost == 0);
     CHECK(r.report(10).lost == 7);
     CHECK(r.report(3).lost == 0);

@@ -298,6 +298,48 @@ TEST_CASE("stamped data as long as control messages are data") {
     }
 }
 
+TEST_CASE("plain mode counts what nobody looks at") {
+    const std::uint32_t size = GENERATE(0u, 7u, 48u, 80u, 100u, 152u);
+    ClientSettings plain = settings(500);
+    plain.mode = Mode::plain;
+    plain.sizes = SizeRange::constant(size);
+    ClientSession client(plain);
+    ServerSession server(kClock);
+    Instant now{5'000};
+    client.begin(now);
+    CHECK(client.uniform());
+    while (client.poll(now) == Want::start) give(server, now, step(client, now).at(0));
+    // FIN and START have to be told from data, so data of their size are looked at.
+    CHECK(server.plain_size() == (size == kFinSize || size == kStartSize ? ~0u : size));
+    for (unsigned sent = 0; sent < 480; sent += 32) {
+        if (server.plain_size() == size)
+            server.on_plain(tsc_of(now), 32);
+        else
+            for (int i = 0; i < 32; ++i) give(server, now, Sdu(size, std::byte{0x5a}));
+        client.sent_run(32, now);
+        now = now + Duration{1000};
+    }
+    // What of the last burst comes is a part; the rest was lost.
+    for (int i = 0; i < 13; ++i) give(server, now, Sdu(size, std::byte{0x5a}));
+    client.sent_run(20, now);
+    while (!client.over()) {
+        for (const Sdu& sdu : step(client, now)) give(server, now, sdu);
+        if (server.report_due()) {
+            const Sdu report = coded<kReportSize>(server.report());
+            client.on_sdu(report, report.size());
+            server.report_sent();
+        }
+        now = now + Duration{1000};
+    }
+    REQUIRE(client.report());
+    CHECK(client.report()->sdus == 493);
+    CHECK(client.report()->bytes == 493ull * size);
+    CHECK(client.report()->unstamped == 493);
+    CHECK(client.report()->lost == 7);
+    CHECK(client.report()->foreign == 0);
+    CHECK(client.report()->latency_count == 0);
+}
+
 TEST_CASE("raw mode carries a file in SDUs of any size") {
     Rng rng(1);
     std::vector<std::byte> file(200'000);

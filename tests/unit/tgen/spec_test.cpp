@@ -72,6 +72,9 @@ TEST_CASE("errors name the word and what was expected") {
     check_error({"duration=0s"}, {"0s"});
     check_error({"duration=999999999h"}, {"duration"});
     check_error({"file="}, {"path"});
+    check_error({"mode=fast"}, {"fast", "stamped or plain"});
+    check_error({"mode=plain", "sweep=0:100:10"}, {"one size"});
+    check_error({"mode=plain", "file=a"}, {"one size"});
     check_error({"file=x", "size=0"}, {"0 bytes", "file"});
     check_error({"burst=5"}, {"burst", "rate"});
     check_error({""}, {"KEY=VALUE"});
