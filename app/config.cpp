@@ -104,8 +104,8 @@ void read_applications(ConfigTable& root, Config& config) {
     ConfigTable tgen = root.table("tgen");
     config.tgen.lcore = lcore_of(tgen);
     config.tgen.where = tgen.where();
-    // As many as the rings hold, which drivers empty only when they send the next, and as many again
-    // to work with; more would only be colder.
+    // As many as the rings hold, which drivers empty only when they send the next, and as many
+    // again to work with; more would only be colder.
     std::uint32_t pool = 2048 - 1;
     for (const PortConfig& port : config.ports) pool += port.options.tx_descriptors;
     config.tgen.pool =

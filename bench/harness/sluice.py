@@ -218,7 +218,8 @@ class SluicePair(Pair):
         return row
 
     def measure(self, direction, warm_s, window_s):
-        sender, run, receiver, server_run = self.start_run(direction, f'size {self.point.size} mode plain')
+        sender, run, receiver, server_run = self.start_run(
+            direction, f'size {self.point.size} mode plain')
         time.sleep(warm_s)
         busy_begin, stages_begin = lcore_cycles(self.host)
         begin, first = self.received(receiver, server_run)

@@ -1,6 +1,7 @@
 #include "control/client.hpp"
 
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <array>
 #include <cstring>
@@ -12,6 +13,7 @@ namespace sluice::control {
 namespace {
 
 constexpr std::size_t kAnswerBytesMax = 256u << 20;
+constexpr timeval kPatience{30, 0};  // commands answer at once; a role that hangs does not
 
 CommandError error_of(const Value& error) {
     CommandError result;
@@ -36,6 +38,8 @@ CommandError error_of(const Value& error) {
 
 Result<Client> Client::connect(const std::string& socket_path) {
     SLUICE_TRY(OwnedFd socket, connect_unix(socket_path));
+    for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO})
+        setsockopt(socket.get(), SOL_SOCKET, option, &kPatience, sizeof(kPatience));
     return Client(std::move(socket));
 }
 
@@ -66,6 +70,8 @@ Result<std::string> Client::read_line() {
         std::array<char, 64 * 1024> piece;
         const ssize_t got = ::recv(socket_.get(), piece.data(), piece.size(), 0);
         if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return fail(ETIMEDOUT, "the role has not answered for {} s", kPatience.tv_sec);
         if (got < 0)
             return fail(errno, "the connection to the role is lost: {}", std::strerror(errno));
         if (got == 0) return fail(EPIPE, "the role has closed the connection");

@@ -31,6 +31,10 @@ bool PortWaiter::arm_vhost(int epoll_fd) noexcept {
     const auto vring = static_cast<std::uint16_t>(queue_ * 2 + 1);
     rte_vhost_vring info{};
     if (rte_vhost_get_vhost_vring(vid_, vring, &info) != 0 || info.kickfd < 0) return true;
+    // A new plan may have moved the stage, and the other lcore is not to be woken for it.
+    if (epoll_fd_ != epoll_fd && epoll_fd_ >= 0)
+        epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, info.kickfd, nullptr);
+    epoll_fd_ = epoll_fd;
     epoll_event event{};
     event.events = EPOLLIN | EPOLLET;
     event.data.fd = info.kickfd;

@@ -33,7 +33,7 @@ class PortWaiter {
     const std::uint16_t queue_;
     int kick_fd_ = -1;
     int vid_ = -1;
-    int epoll_fd_ = -1;  // where the interrupt is attached
+    int epoll_fd_ = -1;  // where the interrupt or kick is attached
     unsigned incarnation_ = 0;  // of the port, when it was
     bool failed_ = false;
     bool armed_ = false;

@@ -20,9 +20,10 @@
 // right size.
 //
 // Data, stamped mode: u64 tag | u64 sequence | u64 stamp | filler, if the SDU has room for the 24
-// bytes; a smaller one is only counted and takes no sequence number. Data, raw mode: payload only. Data,
-// plain mode: SDUs of the one size that START names, whose bytes nobody writes or reads; they are
-// counted, as testpmd's txonly and rxonly do.
+// bytes; a smaller one is only counted and takes no sequence number.
+// Data, raw mode: payload only.
+// Data, plain mode: SDUs of the one size that START names, whose bytes nobody writes or reads; they
+// are counted, as testpmd's txonly and rxonly do.
 namespace sluice::tgen {
 
 enum class Mode : std::uint8_t { stamped = 0, raw = 1, plain = 2 };
