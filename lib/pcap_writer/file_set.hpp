@@ -33,13 +33,13 @@ class FileSet {
   public:
     struct Options {
         // A path. In its last part: the conversions of strftime (local time), and %{port},
-        // %{queue} and %{count}. If it rotates and there is no % at all, the count and the time
-        // are put before the extension, as dumpcap does.
-        std::string pattern;
-        std::string port;
+        // %{queue} and %{count}. If it rotates and all names would be the same, the count and
+        // the time are put before the extension, as dumpcap does.
+        std::string pattern{};
+        std::string port{};
         unsigned queue = 0;
         bool rotates = false;
-        std::uint32_t files = 0;            // ring size, 0: none
+        std::uint32_t files = 0;             // ring size, 0: none
         std::uint64_t disk_limit_bytes = 0;  // of all files of the set together, 0: none
         unsigned disk_limit_percent = 0;     // of the file system that is in use, 0: none
     };
@@ -84,13 +84,15 @@ class FileSet {
     FileSet(Options options, NamePattern pattern)
         : options_(std::move(options)), pattern_(std::move(pattern)) {}
     Result<> scan();
-    Result<std::uint64_t> bytes_too_many(std::uint64_t expected) const;
+    Result<> make_room(std::uint64_t expected, std::uint64_t freed, Next& out);
+    Result<std::uint64_t> excess(std::uint64_t expected, std::uint64_t freed) const;
     std::string path_of(std::string_view name) const;
-    std::string unused_name(std::int64_t wall_ns);
-    bool has(std::string_view name) const;
+    std::string unused_name(std::int64_t wall_ns) const;
+    std::size_t find(std::string_view name) const;
+    std::size_t find_path(std::string_view path) const;
     // The oldest file that nobody writes; files_.size() if there is none.
     std::size_t oldest() const;
-    void retire(std::size_t index, Next& out);
+    std::uint64_t retire(std::size_t index, Next& out);
 
     Options options_;
     NamePattern pattern_;

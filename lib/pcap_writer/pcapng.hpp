@@ -50,28 +50,28 @@ inline constexpr std::uint16_t kStatsDelivered = 8;
 // Texts are UTF-8. An empty one is left out; of one that is longer than an option can be
 // (65535 bytes) the first characters that fit are kept.
 struct NgSection {
-    std::string hardware, os, application, comment;
+    std::string hardware{}, os{}, application{}, comment{};
 };
 
 struct NgInterface {
     Linktype linktype = Linktype::ethernet;
     std::uint32_t snaplen = 0;  // 0: no limit
-    std::string name, description;
-    std::string filter;  // in the language of libpcap
+    std::string name{}, description{};
+    std::string filter{};  // in the language of libpcap
     Resolution resolution = Resolution::ns;
     std::uint64_t speed_bps = 0;  // 0: not known
 };
 
 struct NgStats {
     std::uint32_t interface_id = 0;
-    std::int64_t wall_ns = 0;             // when the counts were taken
-    std::int64_t start_ns = 0, end_ns = 0;  // of the capture; 0: left out
-    std::optional<std::uint64_t> received;       // by the interface, before any drop
-    std::optional<std::uint64_t> if_drop;        // by the interface, for lack of resources
-    std::optional<std::uint64_t> filter_accept;  // let through by the filter
-    std::optional<std::uint64_t> os_drop;        // behind the filter
-    std::optional<std::uint64_t> delivered;      // to the writer
-    std::string comment;
+    std::int64_t wall_ns = 0;                      // when the counts were taken
+    std::int64_t start_ns = 0, end_ns = 0;         // of the capture; 0: left out
+    std::optional<std::uint64_t> received{};       // by the interface, before any drop
+    std::optional<std::uint64_t> if_drop{};        // by the interface, for lack of resources
+    std::optional<std::uint64_t> filter_accept{};  // let through by the filter
+    std::optional<std::uint64_t> os_drop{};        // behind the filter
+    std::optional<std::uint64_t> delivered{};      // to the writer
+    std::string comment{};
 };
 
 std::vector<std::byte> section_header(const NgSection& section);
