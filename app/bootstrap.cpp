@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <optional>
 
+#include "app/capture_cli.hpp"
+#include "app/capture_session.hpp"
 #include "app/eal.hpp"
 #include "app/lcores.hpp"
 #include "app/node.hpp"
@@ -28,6 +30,7 @@ struct Options {
     std::string config, script, log_level = "info", attach;
     std::vector<std::string> commands;
     bool check = false, dot = false, json = false, version = false;
+    CaptureCli capture;
 };
 
 int complain(const ConfigScope& scope, const Error& error, int code) {
@@ -53,10 +56,12 @@ int parse(int argc, char** argv, const ConfigScope& scope, const char* descripti
         }
     CLI::App app(description, "sluice-" + scope.role);
     app.set_version_flag("--version", std::string("sluice ") + SLUICE_VERSION);
-    app.add_option("-c,--config", out.config, "configuration file (TOML)");
+    // dumpcap's letters mean something else there.
+    const bool capture = scope.role == "capture";
+    app.add_option(capture ? "--config" : "-c,--config", out.config, "configuration file (TOML)");
     app.add_flag("--check", out.check, "print what each lcore would do, and touch no device");
     app.add_flag("--dot", out.dot, "with --check: for graphviz");
-    app.add_option("-f,--script", out.script, "run the commands of this file once started");
+    app.add_option(capture ? "--script" : "-f,--script", out.script, "run the commands of this file once started");
     app.add_option("--log-level", out.log_level, "error, warning, info or debug")
         ->check(CLI::IsMember({"error", "warning", "info", "debug"}));
     if (scope.role == "console") {
@@ -65,6 +70,7 @@ int parse(int argc, char** argv, const ConfigScope& scope, const char* descripti
             ->expected(1)->take_all();
         app.add_flag("--json", out.json, "with --attach: answer in JSON");
     }
+    if (capture) out.capture.add_to(app);
     app.footer("EAL's arguments come first: sluice-" + scope.role +
                " -l 0,1 -- --config FILE\nWithout \"--\" all arguments are these.");
     std::vector<std::string> words(argv + ours, argv + argc);
@@ -93,6 +99,9 @@ class Session {
         SLUICE_TRY(server_, control::JsonServer::open(loop_, table_, server));
         SLUICE_TRY_VOID(node_->start());
         log::info("sluice", "ready, control socket {}", config_.socket);
+        std::optional<CaptureSession> capture;
+        if (node_->lanes() != nullptr)
+            capture.emplace(*node_->lanes(), config_, options_.capture, loop_);
         if (!options_.script.empty())
             SLUICE_TRY_VOID(control::run_script(table_, options_.script));
         if (isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0) {
@@ -105,7 +114,14 @@ class Session {
         console_.reset();
         server_.reset();
         node_->shut_down();
-        return {};
+        if (capture) capture->report();
+        return node_->outcome();
+    }
+    void on_signal(int signal) {
+        if (!node_ || node_->lanes() == nullptr) return;
+        if (signal == SIGHUP) node_->lanes()->rotate();
+        if (signal == SIGUSR1)
+            std::fprintf(stderr, "%s", control::render(node_->lanes()->show()).c_str());
     }
 
   private:
@@ -140,12 +156,19 @@ int run_role(int argc, char** argv, const ConfigScope& scope, const char* descri
         attach.json = options.json;
         return control::attach_main(attach);
     }
-    if (options.config.empty())
+    if (!options.capture.recover.empty()) return recover_files(options.capture.recover);
+    const bool by_options = options.capture.asked();
+    if (by_options && !options.config.empty())
+        return complain(scope, {EINVAL, "-i and --config exclude each other"}, kBadInput);
+    if (options.config.empty() && !by_options && !options.capture.selftest.empty())
+        options.capture.interfaces = {"net_null_selftest,size=64,copy=1"};
+    if (options.config.empty() && !options.capture.asked())
         return complain(scope,
                         {EINVAL, "no configuration: expected --config FILE after \"--\", such as "
                                  "config/" + scope.role + ".toml"},
                         kBadInput);
-    auto config = load_config(options.config, scope);
+    auto config = options.config.empty() ? options.capture.config(scope)
+                                         : load_config(options.config, scope);
     if (!config) return complain(scope, config.error(), kBadInput);
     auto lcores = complete_lcores(options.eal);
     if (!lcores) return complain(scope, lcores.error(), kBadInput);
@@ -165,14 +188,19 @@ int run_role(int argc, char** argv, const ConfigScope& scope, const char* descri
     // Signals are blocked before EAL makes threads, which inherit that.
     auto loop = control::EventLoop::create();
     if (!loop) return complain(scope, loop.error(), kRunFailed);
-    auto signals = (*loop)->handle_signals([&loop](int signal) {
+    Session* running = nullptr;
+    auto signals = (*loop)->handle_signals([&loop, &running](int signal) {
         if (signal == SIGINT || signal == SIGTERM) (*loop)->stop();
+        if (running != nullptr) running->on_signal(signal);
     });
     if (!signals) return complain(scope, signals.error(), kRunFailed);
     complete_eal_arguments(scope.role, options.eal);
     auto eal = Eal::start(scope.role, options.eal);
     if (!eal) return complain(scope, eal.error(), kRunFailed);
+    // A file that may not grow is an error of write(), not the end.
+    std::signal(SIGXFSZ, SIG_IGN);
     Session session(scope, options, *config, **loop);
+    running = &session;
     const auto outcome = session.run(placement);
     if (!outcome) return complain(scope, outcome.error(), kRunFailed);
     return 0;

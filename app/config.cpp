@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <bit>
 
+#include "app/capture_cli.hpp"
 #include "capture/capture_stage.hpp"
+#include "capture/lane_stages.hpp"
 #include "dataplane/port_stages.hpp"
 #include "shim_hv/dp/vmpi_stage.hpp"
 #include "stages/stage_table.hpp"
@@ -73,6 +75,9 @@ void read_port(ConfigTable table, Config& config, const ConfigScope& scope) {
     };
     o.rx_descriptors = descriptors("rx_descriptors");
     o.tx_descriptors = descriptors("tx_descriptors");
+    if (scope.role == "capture")
+        o.rx_queues = static_cast<std::uint16_t>(table.uint("queues", 1, 128).optional(1));
+    o.scatter = scope.role == "capture";
     o.mtu = static_cast<std::uint32_t>(table.uint("mtu", 68, 65535).optional(0));
     o.promiscuous = table.boolean("promiscuous").optional(port.kind == PortKind::ethernet &&
                                                           scope.role == "capture");
@@ -137,15 +142,63 @@ void read_applications(ConfigTable& root, Config& config) {
     }
 }
 
-void read_captures(ConfigTable& root, Config& config) {
+void read_limits(ConfigTable table, std::uint64_t& bytes, std::uint64_t& packets,
+                 Duration& duration, std::uint32_t& files) {
+    bytes = table.size("filesize").optional(0);
+    packets = table.uint("packets", 1, ~std::uint64_t{0}).optional(0);
+    duration = table.duration("duration").optional(Duration{});
+    files = static_cast<std::uint32_t>(table.uint("files", 1, 1'000'000).optional(0));
+}
+
+// What only sluice-capture's own lanes can do.
+void read_lane(ConfigTable& table, CaptureSpec& spec) {
+    capture::LaneConfig& lane = spec.lane;
+    lane.file = spec.file;
+    lane.where = spec.where;
+    lane.snaplen = spec.snaplen;
+    lane.group_readable = spec.group_readable;
+    const std::string format =
+        table.choice("format", {"pcap", "pcap-us", "pcapng"}).optional("pcap");
+    lane.format = format == "pcapng"    ? capture::Format::pcapng
+                  : format == "pcap-us" ? capture::Format::pcap_us
+                                        : capture::Format::pcap_ns;
+    lane.filter = table.string("filter").optional("");
+    lane.sample = static_cast<std::uint32_t>(table.uint("sample", 1, 1'000'000'000).optional(1));
+    lane.flow_cutoff = table.size("flow_cutoff").optional(0);
+    read_limits(table.table("rotate"), lane.rotation.bytes, lane.rotation.packets,
+                lane.rotation.duration, lane.rotation.files);
+    read_limits(table.table("stop"), lane.stop.bytes, lane.stop.packets, lane.stop.duration,
+                lane.stop_files);
+    if (const std::string limit = table.string("disk_limit").optional(""); !limit.empty())
+        if (const auto good = read_disk_limit(limit, lane); !good)
+            table.error("disk_limit", good.error().message);
+    const auto codec =
+        pcap::parse_codec(table.choice("compress", {"none", "zstd", "lz4"}).optional("none"));
+    if (codec) lane.codec = *codec;
+    const std::string io = table.choice("io", {"auto", "uring", "posix"}).optional("auto");
+    lane.io = io == "uring"   ? capture::IoKind::uring
+              : io == "posix" ? capture::IoKind::posix
+                              : capture::IoKind::automatic;
+    lane.preallocate = table.size("preallocate").optional(lane.preallocate);
+    lane.buffer_bytes = table.size("buffer").optional(lane.buffer_bytes);
+    lane.stop_on_error =
+        table.choice("on_error", {"retry", "stop"}).optional("retry") == "stop";
+    if (const auto id = table.uint("io_lcore", 0, kLcoreMax).maybe())
+        spec.io_lcore = LcoreId(static_cast<std::uint16_t>(*id));
+    if (const auto good = capture::checked(lane); !good) table.error("file", good.error().message);
+}
+
+void read_captures(ConfigTable& root, Config& config, const ConfigScope& scope) {
     for (ConfigTable table : root.tables("capture")) {
         CaptureSpec spec;
         spec.port = table.string("port").required();
         spec.file = table.string("file").required();
         spec.where = table.where("port");
         spec.direction = table.choice("direction", {"rx", "tx", "both"}).optional("both");
-        spec.snaplen = static_cast<std::uint32_t>(table.size("snaplen", 1, 65535).optional(65535));
+        spec.snaplen = static_cast<std::uint32_t>(table.size("snaplen", 1, pcap::kSnaplenMax)
+                                                      .optional(pcap::kSnaplenMax));
         spec.group_readable = table.boolean("group_readable").optional(false);
+        if (scope.role == "capture") read_lane(table, spec);
         check_port_name(table, config, "port", spec.port);
         config.captures.push_back(std::move(spec));
     }
@@ -228,9 +281,10 @@ Result<Config> load_config(const std::string& path, const ConfigScope& scope) {
                                        .optional(scope.stages ? kMbufsForWiring : 0));
     for (ConfigTable port : root.tables("port")) read_port(port, config, scope);
     if (scope.vmpi) read_applications(root, config);
-    if (scope.captures) read_captures(root, config);
+    if (scope.captures) read_captures(root, config, scope);
     if (scope.stages) read_stages(root, config);
     SLUICE_TRY_VOID(file.finish());
+    if (scope.role == "capture") SLUICE_TRY_VOID(check_captures(config));
     return config;
 }
 
@@ -262,6 +316,25 @@ void lay_out_vmpi(const Config& config, Layout& out) {
     }
 }
 
+void lay_out_lanes(const Config& config, Layout& out) {
+    out.kinds["recorder"] = capture::RecorderStage::kind();
+    out.kinds["capture_writer"] = capture::WriterStage::kind();
+    for (const CaptureSpec& spec : config.captures)
+        for (const PortConfig& port : config.ports) {
+            const dp::PortOptions& o = port.options;
+            if (o.name != spec.port) continue;
+            for (unsigned q = 0; q < o.rx_queues; ++q) {
+                const std::string recorder = recorder_node(o.name, q);
+                out.graph.nodes.push_back({recorder, "recorder", {{"device", o.device}},
+                                           port.lcore, "", o.rx_descriptors + 128u, spec.where});
+                if (spec.null) continue;
+                out.graph.nodes.push_back({writer_node(o.name, q), "capture_writer",
+                                           {{"file", spec.lane.file}}, spec.io_lcore,
+                                           spec.io_lcore ? "" : recorder, 0, spec.where});
+            }
+        }
+}
+
 void lay_out_ethernet(const Config& config, const ConfigScope& scope, Layout& out) {
     out.kinds["port_rx"] = dp::PortRx::kind();
     out.kinds["port_tx"] = dp::PortTx::kind();
@@ -274,24 +347,44 @@ void lay_out_ethernet(const Config& config, const ConfigScope& scope, Layout& ou
     };
     for (const PortConfig& port : config.ports) {
         const dp::PortOptions& o = port.options;
-        const bool capture = scope.role == "capture";
-        if (capture || used(rx_node(o.name)))
+        if (used(rx_node(o.name)))
             out.graph.nodes.push_back({rx_node(o.name), "port_rx", {{"device", o.device}},
                                        port.lcore, "", o.rx_descriptors, o.where});
         if (used(tx_node(o.name)))
             out.graph.nodes.push_back({tx_node(o.name), "port_tx", {{"device", o.device}},
                                        port.lcore, "", o.tx_descriptors + 512u, o.where});
-        if (!capture) continue;
-        const std::string sink = o.name + ".capture";
-        out.graph.nodes.push_back({sink, "capture", {}, std::nullopt, "", 0, o.where});
-        out.graph.edges.push_back(
-            {rx_node(o.name), 0, sink, 0, dp::Backpressure::drop_tail, 4096, o.where});
     }
+    if (scope.role == "capture") lay_out_lanes(config, out);
     for (const dp::NodeSpec& node : config.stages) out.graph.nodes.push_back(node);
     for (const dp::EdgeSpec& edge : config.edges) out.graph.edges.push_back(edge);
 }
 
 }  // namespace
+
+std::string recorder_node(const std::string& port, unsigned queue) {
+    return fmt::format("{}.q{}", port, queue);
+}
+std::string writer_node(const std::string& port, unsigned queue) {
+    return fmt::format("{}.q{}.writer", port, queue);
+}
+
+Result<> check_captures(const Config& config) {
+    std::vector<pcap::FileSet::Options> files;
+    for (const CaptureSpec& spec : config.captures) {
+        if (spec.null) continue;
+        SLUICE_TRY_VOID(capture::checked(spec.lane));
+        for (const PortConfig& port : config.ports)
+            for (unsigned q = 0; port.options.name == spec.port && q < port.options.rx_queues; ++q) {
+                pcap::FileSet::Options o;
+                o.pattern = spec.lane.file;
+                o.port = spec.port;
+                o.queue = q;
+                o.rotates = spec.lane.rotation.rotates();
+                files.push_back(std::move(o));
+            }
+    }
+    return pcap::FileSet::check_distinct(files);
+}
 
 Result<Layout> layout_of(const Config& config, const ConfigScope& scope) {
     Layout out;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "capture/lane.hpp"
 #include "control/config.hpp"
 #include "dataplane/graph.hpp"
 #include "dataplane/port.hpp"
@@ -51,6 +52,10 @@ struct CaptureSpec {
     std::string port, file, direction, where;
     std::uint32_t snaplen = 65535;
     bool group_readable = false;
+    // sluice-capture:
+    capture::LaneConfig lane;
+    std::optional<LcoreId> io_lcore;
+    bool null = false;   // receive only
 };
 
 struct Config {
@@ -87,9 +92,14 @@ struct Layout {
 };
 Result<Layout> layout_of(const Config& config, const ConfigScope& scope);
 
+// Lanes that cannot be together: two that write to one file.
+Result<> check_captures(const Config& config);
+
 // Names of the nodes that a port becomes.
 std::string rx_node(const std::string& port);
 std::string tx_node(const std::string& port);
+std::string recorder_node(const std::string& port, unsigned queue);
+std::string writer_node(const std::string& port, unsigned queue);
 inline constexpr const char* kTgenNode = "tgen";
 
 }  // namespace sluice::app

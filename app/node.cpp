@@ -1,5 +1,6 @@
 #include "app/node.hpp"
 
+#include <rte_lcore.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -12,7 +13,6 @@
 
 #include "app/vhost_socket.hpp"
 #include "base/log.hpp"
-#include "capture/capture_stage.hpp"
 #include "dataplane/clock.hpp"
 #include "dataplane/port_stages.hpp"
 #include "stages/stage_table.hpp"
@@ -61,6 +61,21 @@ class Killable {
     std::atomic<bool> over_{false};
     std::thread watcher_;
 };
+
+// CPUs on which no lcore polls: where threads that write may run.
+std::vector<unsigned> control_cpus() {
+    cpu_set_t ours = rte_lcore_cpuset(rte_get_main_lcore());
+    unsigned lcore = 0;
+    RTE_LCORE_FOREACH_WORKER(lcore) {
+        const cpu_set_t polling = rte_lcore_cpuset(lcore);
+        for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+            if (CPU_ISSET(cpu, &polling)) CPU_CLR(cpu, &ours);
+    }
+    std::vector<unsigned> cpus;
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+        if (CPU_ISSET(cpu, &ours)) cpus.push_back(cpu);
+    return cpus;
+}
 
 // What a tgen SDU carries where nothing else is written.
 void fill_with_pattern(rte_mempool*, void*, void* object, unsigned) {
@@ -193,21 +208,8 @@ Result<> Node::make_ethernet(dp::Runtime::Stages& stages) {
                 stages[node.name] =
                     std::make_unique<dp::PortTx>(device, std::uint16_t{0}, options);
             }
-        } else if (node.kind == "capture") {
-            const std::string name = node.name.substr(0, node.name.rfind('.'));
-            const auto spec = std::find_if(config_.captures.begin(), config_.captures.end(),
-                                           [&](const CaptureSpec& c) { return c.port == name; });
-            if (spec == config_.captures.end())
-                return fail(EINVAL, "{}: port '{}' has no [[capture]] that says where to write to",
-                            config_.ports.front().options.where, name);
-            capture::CaptureConfig options;
-            options.file = spec->file;
-            options.snaplen = spec->snaplen;
-            options.group_readable = spec->group_readable;
-            SLUICE_TRY(auto made, capture::Capture::start(options));
-            SLUICE_TRY(capture::CaptureTap* const tap, made->add_tap());
-            stages[node.name] = std::make_unique<capture::CaptureStage>(*tap);
-            stage_captures_[name] = std::move(made);
+        } else if (node.kind == "recorder" || node.kind == "capture_writer") {
+            continue;
         } else {
             SLUICE_TRY(stages[node.name], stages::make_stage(node, env));
         }
@@ -220,9 +222,33 @@ Result<> Node::make_ethernet(dp::Runtime::Stages& stages) {
             points.push_back({tx->second.get(), false, true});
         captures_->add_port(p.options.name, pcap::Linktype::ethernet, std::move(points));
     }
-    for (auto& [name, made] : stage_captures_) captures_->adopt(name, std::move(made));
-    stage_captures_.clear();
+    if (scope_.role == "capture") SLUICE_TRY_VOID(make_lanes(stages));
     return {};
+}
+
+Result<> Node::make_lanes(dp::Runtime::Stages& stages) {
+    lanes_ = std::make_unique<Lanes>();
+    bool inline_writers = true;
+    for (const CaptureSpec& spec : config_.captures) {
+        dp::Port& device = *port(spec.port);
+        if (spec.null) lanes_->add_null(device);
+        for (unsigned q = 0; q < device.options().rx_queues; ++q) {
+            capture::Lane* lane = nullptr;
+            if (!spec.null) {
+                capture::LaneConfig config = spec.lane;
+                config.port = spec.port;
+                config.queue = q;
+                config.io_worker_cpus = control_cpus();
+                SLUICE_TRY(lane, lanes_->add(config, device));
+                stages[writer_node(spec.port, q)] = std::make_unique<capture::WriterStage>(*lane);
+            }
+            stages[recorder_node(spec.port, q)] = std::make_unique<capture::RecorderStage>(
+                device, static_cast<std::uint16_t>(q), lane);
+        }
+        // A thread beside a polling lcore on the only CPU would halve both.
+        if (!spec.io_lcore && !control_cpus().empty()) inline_writers = false;
+    }
+    return lanes_->start_threads(inline_writers);
 }
 
 void Node::watch() {
@@ -237,6 +263,7 @@ void Node::watch() {
         replug_lost();
         poll_devices();
         runtime_->reclaim();
+        if (lanes_) lanes_->look();
     });
 }
 
@@ -352,6 +379,11 @@ void Node::shut_down() {
         if (item.packet != nullptr) rte_pktmbuf_free(item.packet);
     if (const auto stopped = captures_->stop_all(); !stopped)
         log::error("capture", "{}", stopped.error().message);
+    if (lanes_) {
+        lanes_->look();
+        outcome_ = lanes_->close();
+        if (!outcome_) log::error("capture", "{}", outcome_.error().message);
+    }
     for (auto& p : ports_) p->stop();
 }
 

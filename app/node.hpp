@@ -7,6 +7,7 @@
 
 #include "app/captures.hpp"
 #include "app/config.hpp"
+#include "app/lanes.hpp"
 #include "app/tgen_app.hpp"
 #include "control/command.hpp"
 #include "control/event_loop.hpp"
@@ -34,6 +35,11 @@ class Node {
 
     void add_commands(control::CommandTable& table);
 
+    // sluice-capture's; nullptr in other roles.
+    Lanes* lanes() noexcept { return lanes_.get(); }
+    // After shut_down(): the first error of what was written.
+    const Result<>& outcome() const noexcept { return outcome_; }
+
   private:
     struct VmpiPort {
         std::unique_ptr<shim_hv::LowLevelEthdev> low_level;
@@ -50,6 +56,7 @@ class Node {
     Result<> make_pools(const dp::Plan& plan);
     Result<> make_vmpi(dp::Runtime::Stages& stages);
     Result<> make_ethernet(dp::Runtime::Stages& stages);
+    Result<> make_lanes(dp::Runtime::Stages& stages);
     Result<> start_ports();
     void watch();
     void on_punt();
@@ -63,6 +70,7 @@ class Node {
     void add_runtime_commands(control::CommandTable& table);
     void add_flow_commands(control::CommandTable& table);
     void add_capture_commands(control::CommandTable& table);
+    void add_lane_commands(control::CommandTable& table);
     void add_stage_commands(control::CommandTable& table);
     void add_edge_commands(control::CommandTable& table);
     void add_tgen_commands(control::CommandTable& table);
@@ -81,7 +89,8 @@ class Node {
     std::unique_ptr<dp::Mempool> tgen_pool_;
     std::vector<std::unique_ptr<dp::Port>> ports_;
     std::map<std::string, VmpiPort> vmpi_;
-    std::map<std::string, std::unique_ptr<capture::Capture>> stage_captures_;
+    std::unique_ptr<Lanes> lanes_;
+    Result<> outcome_;
     std::unique_ptr<dp::Runtime> runtime_;
     std::unique_ptr<TgenApp> tgen_;
     std::unique_ptr<Captures> captures_;

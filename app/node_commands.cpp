@@ -189,6 +189,8 @@ Value Node::show_drops() const {
                             {"packets", s.drops[i]},
                             {"meaning", info.text}});
         }
+    if (lanes_)
+        for (const Value& row : lanes_->drops()) rows.push_back(row);
     return rows;
 }
 
@@ -251,7 +253,13 @@ Value Node::show_stages() const {
 
 void Node::add_capture_commands(control::CommandTable& table) {
     table.add({"show capture", Access::read, "Captures, running and ended.",
-               [this](const Args&) -> Result<Value> { return captures_->show(); }});
+               [this](const Args&) -> Result<Value> {
+                   return lanes_ ? lanes_->show() : captures_->show();
+               }});
+    if (lanes_) {
+        add_lane_commands(table);
+        return;
+    }
     table.add({"start capture PORT <FILE:path> [direction rx|tx|both] [snaplen <SNAPLEN:uint>]",
                Access::write, "Writes what passes a port to a pcap file.",
                [this](const Args& args) -> Result<Value> {
@@ -269,6 +277,38 @@ void Node::add_capture_commands(control::CommandTable& table) {
     table.add({"stop capture PORT", Access::write, "Ends a capture and closes its file.",
                [this](const Args& args) -> Result<Value> {
                    SLUICE_TRY_VOID(captures_->stop(args.str("PORT")));
+                   return Value();
+               }});
+}
+
+void Node::add_lane_commands(control::CommandTable& table) {
+    table.add({"rotate capture", Access::write, "Begins new files.",
+               [this](const Args&) -> Result<Value> {
+                   lanes_->rotate();
+                   return Value();
+               }});
+    table.add({"set capture (all|PORT) filter EXPRESSION", Access::write,
+               "Another filter, from the next packet on; \"\" for none.",
+               [this](const Args& args) -> Result<Value> {
+                   SLUICE_TRY_VOID(lanes_->change(args.has("PORT") ? args.str("PORT") : "all",
+                                                  args.str("EXPRESSION"), std::nullopt));
+                   return Value();
+               }});
+    table.add({"set capture (all|PORT) snaplen <SNAPLEN:uint>", Access::write,
+               "How much of each packet is kept, from the next packet on.",
+               [this](const Args& args) -> Result<Value> {
+                   const std::uint64_t snaplen = args.uint("SNAPLEN");
+                   if (snaplen > pcap::kSnaplenMax)
+                       return fail(EINVAL, "snaplen of {} bytes, expected 1 to {}", snaplen,
+                                   pcap::kSnaplenMax);
+                   SLUICE_TRY_VOID(lanes_->change(args.has("PORT") ? args.str("PORT") : "all",
+                                                  std::nullopt,
+                                                  static_cast<std::uint32_t>(snaplen)));
+                   return Value();
+               }});
+    table.add({"stop capture", Access::write, "Ends the program, with everything written.",
+               [this](const Args&) -> Result<Value> {
+                   loop_.stop();
                    return Value();
                }});
 }

@@ -19,7 +19,7 @@ namespace sluice::capture {
 // expression that itself asks for tags ("vlan 5", "ether proto 0x8100") is taken literally, as
 // libpcap does. Tags that the NIC stripped are not put back: such frames count as untagged.
 class Filter {
-public:
+  public:
     // How the programs are run. All give the same verdicts.
     enum class Engine : std::uint8_t { jit, interpreter, libpcap };
 
@@ -43,7 +43,7 @@ public:
     bool looks_into_vlans() const noexcept { return looks_into_vlans_; }
     const std::string& expression() const noexcept { return expression_; }
 
-private:
+  private:
     struct Programs;
     Filter(std::string expression, std::unique_ptr<const Programs> programs);
 

@@ -4,7 +4,9 @@
 #include <rte_errno.h>
 #include <rte_ether.h>
 
+#include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "base/log.hpp"
 
@@ -25,7 +27,7 @@ PortStats minus(PortStats a, const PortStats& b) {
     return a;
 }
 
-// A device that exists by this name, or one made from devargs.
+// A device that exists by this name or number, or one made from devargs.
 struct Found {
     std::uint16_t id;
     bool plugged;
@@ -37,6 +39,15 @@ Result<Found> find_or_plug(const PortOptions& o) {
         return fail(EINVAL, "{}port '{}' names no device, expected devargs such as "
                     "net_vhost0,iface=PATH or a PCI address", at(o.where), o.name);
     std::uint16_t id = 0;
+    const bool number = name == o.device && name.size() <= 4 &&
+                        std::all_of(name.begin(), name.end(),
+                                    [](char c) { return c >= '0' && c <= '9'; });
+    if (number) {
+        id = static_cast<std::uint16_t>(std::stoul(name));
+        if (rte_eth_dev_is_valid_port(id) != 0) return Found{id, false};
+        return fail(ENODEV, "{}port '{}': there is no port {}, expected less than {}", at(o.where),
+                    o.name, id, rte_eth_dev_count_avail());
+    }
     if (rte_eth_dev_get_port_by_name(name.c_str(), &id) == 0) {
         if (name != o.device)
             return fail(EEXIST, "{}port '{}': there is already a device named {}", at(o.where),
@@ -126,6 +137,8 @@ Result<> Port::configure(const Mempool& pool) {
                     options_.tx_queues, info.max_rx_queues, info.max_tx_queues);
     rte_eth_conf conf{};
     conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    if (options_.scatter)
+        conf.rxmode.offloads |= info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
     if (options_.rx_queues > 1) {
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads &

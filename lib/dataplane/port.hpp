@@ -24,6 +24,7 @@ struct PortOptions {
     std::uint16_t tx_descriptors = 1024;
     std::uint32_t mtu = 0;       // 0: the device's default
     bool promiscuous = false;
+    bool scatter = false;        // receive packets longer than an mbuf in several
     bool interrupts = true;      // so that an idle lcore can sleep on it
     std::string where;           // "file:line" for errors
 };

@@ -1,0 +1,221 @@
+#include "app/lanes.hpp"
+
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "dataplane/clock.hpp"
+
+namespace sluice::app {
+
+using control::Value;
+
+namespace {
+
+Instant now() { return dp::TscClock::instance().now(); }
+
+double per_packet(std::uint64_t cycles, std::uint64_t packets) {
+    if (packets == 0) return 0;
+    const double exact = static_cast<double>(cycles) / static_cast<double>(packets);
+    return static_cast<double>(static_cast<std::int64_t>(exact * 10 + 0.5)) / 10;
+}
+
+}  // namespace
+
+Lanes::Lanes() : clock_(capture::WallClock::read_clocks()), adjusted_(now()) {}
+
+Result<capture::Lane*> Lanes::add(const capture::LaneConfig& config, const dp::Port& port) {
+    auto lane = capture::Lane::create(config, clock_);
+    if (!lane)
+        return fail(lane.error().code, "{}{}", config.where.empty() ? "" : config.where + ": ",
+                    lane.error().message);
+    lanes_.push_back({std::move(*lane), &port, false});
+    return lanes_.back().lane.get();
+}
+
+void Lanes::add_null(const dp::Port& port) { nulls_.push_back(&port); }
+
+Result<> Lanes::start_threads(bool inline_writers) {
+    for (Entry& e : lanes_) {
+        if (inline_writers && !e.lane->wants_thread()) continue;
+        SLUICE_TRY_VOID(e.lane->start_thread());
+        e.threaded = true;
+    }
+    return {};
+}
+
+void Lanes::look() {
+    for (const Entry& e : lanes_) {
+        const dp::PortStats s = e.port->stats();
+        e.lane->set_missed(s.rx_missed + s.rx_no_mbuf);
+    }
+    const Instant at = now();
+    if (at - adjusted_ < capture::WallClock::kInterval) return;
+    adjusted_ = at;
+    const auto verdict = clock_.adjust(capture::WallClock::read_clocks());
+    if (verdict == capture::WallClock::Verdict::stepped)
+        log::warn("capture", "the system's clock was set forward; so are the time stamps");
+    const bool ahead = verdict == capture::WallClock::Verdict::ahead;
+    if (ahead && !ahead_told_)
+        log::warn("capture", "the system's clock was set back; the time stamps run ahead of it "
+                  "and approach it slowly");
+    ahead_told_ = ahead;
+}
+
+bool Lanes::over() const {
+    if (lanes_.empty()) return false;
+    return std::all_of(lanes_.begin(), lanes_.end(),
+                       [](const Entry& e) { return e.lane->over(); });
+}
+
+void Lanes::rotate() {
+    for (const Entry& e : lanes_) e.lane->rotate();
+}
+
+Result<> Lanes::change(const std::string& port, std::optional<std::string> filter,
+                       std::optional<std::uint32_t> snaplen) {
+    bool found = false;
+    for (const Entry& e : lanes_) {
+        if (port != "all" && e.lane->config().port != port) continue;
+        found = true;
+        SLUICE_TRY_VOID(e.lane->change(filter, snaplen));
+    }
+    if (!found) return fail(ENOENT, "{} is not being captured", port);
+    return {};
+}
+
+Result<> Lanes::close() {
+    if (closed_) return {};
+    closed_ = true;
+    Result<> outcome;
+    for (const Entry& e : lanes_) {
+        if (auto closed = e.lane->close(); !closed) outcome = closed;
+        const capture::LaneStats s = e.lane->stats();
+        const std::uint64_t sum = s.written + s.disk_error + s.no_chunk + s.filtered +
+                                  s.sampled_out + s.cut_off;
+        if (sum != s.received)
+            outcome = fail(EPROTO, "capture of {} queue {}: {} packets received, but {} accounted "
+                           "for; this is a bug", s.port, s.queue, s.received, sum);
+    }
+    return outcome;
+}
+
+Value Lanes::row(const Entry& e) const {
+    const capture::LaneStats s = e.lane->stats();
+    const dp::PortStats p = e.port->stats();
+    Value v;
+    v["port"] = s.port;
+    v["queue"] = s.queue;
+    v["state"] = closed_ ? "stopped" : s.over ? "over" : "running";
+    v["file"] = s.file;
+    v["files"] = s.files;
+    v["received"] = s.received;
+    v["written"] = s.written;
+    v["pending"] = s.pending;
+    v["filtered"] = s.filtered;
+    v["sampled_out"] = s.sampled_out;
+    v["cut_off"] = s.cut_off;
+    v["drops"] = {{"nic_missed", p.rx_missed},
+                  {"no_mbuf", p.rx_no_mbuf},
+                  {"no_chunk", s.no_chunk},
+                  {"disk_error", s.disk_error}};
+    v["bytes"] = s.bytes;
+    v["file_bytes"] = s.file_bytes;
+    v["buffer_percent"] = s.buffer_percent;
+    v["cycles_per_packet"] = per_packet(s.busy_cycles, s.received);
+    v["writer_cycles_per_packet"] = per_packet(s.writer_cycles, s.written);
+    v["stamp_error_ns"] = s.stamp_error_max_ns;
+    v["stamp_error_now_ns"] = s.stamp_error_ns;
+    v["io"] = s.io;
+    v["filter"] = s.filter;
+    v["snaplen"] = s.snaplen;
+    v["error"] = s.error;
+    return v;
+}
+
+Value Lanes::show() const {
+    Value rows = Value::array();
+    for (const Entry& e : lanes_) rows.push_back(row(e));
+    return rows;
+}
+
+Value Lanes::drops() const {
+    Value rows = Value::array();
+    const auto add = [&](const std::string& stage, const char* reason, std::uint64_t packets,
+                         const char* meaning) {
+        if (packets != 0)
+            rows.push_back({{"stage", stage}, {"reason", reason}, {"packets", packets},
+                            {"meaning", meaning}});
+    };
+    std::vector<const dp::Port*> ports;
+    for (const Entry& e : lanes_) {
+        const capture::LaneStats s = e.lane->stats();
+        const std::string stage = fmt::format("{}.q{}", s.port, s.queue);
+        add(stage, "no_chunk", s.no_chunk, "capture: the disk was slower, no block was free");
+        add(stage, "disk_error", s.disk_error, "capture: the file could not be written");
+        if (std::find(ports.begin(), ports.end(), e.port) == ports.end()) ports.push_back(e.port);
+    }
+    for (const dp::Port* port : ports) {
+        const dp::PortStats p = port->stats();
+        add(port->name(), "nic_missed", p.rx_missed, "the port's receive ring was full");
+        add(port->name(), "no_mbuf", p.rx_no_mbuf, "the packet pool was empty");
+    }
+    return rows;
+}
+
+Value Lanes::report(double seconds) const {
+    Value v;
+    v["seconds"] = seconds;
+    v["captures"] = show();
+    for (const dp::Port* port : nulls_) {
+        const dp::PortStats p = port->stats();
+        v["captures"].push_back({{"port", port->name()},
+                                 {"queue", 0},
+                                 {"received", p.rx_packets},
+                                 {"bytes", p.rx_bytes},
+                                 {"drops", {{"nic_missed", p.rx_missed},
+                                            {"no_mbuf", p.rx_no_mbuf}}}});
+    }
+    return v;
+}
+
+std::string Lanes::progress(double seconds) {
+    std::uint64_t packets = 0, bytes = 0, file_bytes = 0, no_chunk = 0, disk = 0, missed = 0;
+    unsigned buffer = 0;
+    std::string file;
+    std::vector<const dp::Port*> ports = nulls_;
+    for (const Entry& e : lanes_) {
+        const capture::LaneStats s = e.lane->stats();
+        packets += s.received;
+        bytes += s.bytes;
+        file_bytes += s.file_bytes;
+        no_chunk += s.no_chunk;
+        disk += s.disk_error;
+        buffer = std::max(buffer, s.buffer_percent);
+        file = s.file;
+        if (std::find(ports.begin(), ports.end(), e.port) == ports.end()) ports.push_back(e.port);
+    }
+    for (const dp::Port* port : ports) {
+        const dp::PortStats p = port->stats();
+        missed += p.rx_missed + p.rx_no_mbuf;
+        if (lanes_.empty()) {
+            packets += p.rx_packets;
+            bytes += p.rx_bytes;
+        }
+    }
+    const auto rate = [&](std::uint64_t total, std::uint64_t& seen) {
+        const double r = static_cast<double>(total - seen) / std::max(seconds, 1e-3);
+        seen = total;
+        return r;
+    };
+    const double pps = rate(packets, packets_seen_);
+    const double bps = rate(bytes, bytes_seen_) * 8;
+    const double disk_rate = rate(file_bytes, file_bytes_seen_);
+    std::string line = fmt::format(
+        "{} packets, {:.3f} Mpps, {:.2f} Gb/s, disk {:.2f} GB/s, buffer {} %", packets, pps / 1e6,
+        bps / 1e9, disk_rate / 1e9, buffer);
+    if (missed + no_chunk + disk != 0)
+        line += fmt::format(", LOST nic {} chunk {} disk {}", missed, no_chunk, disk);
+    return file.empty() ? line : line + ", " + file;
+}
+
+}  // namespace sluice::app

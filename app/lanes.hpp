@@ -1,0 +1,63 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "capture/lane.hpp"
+#include "capture/lane_stages.hpp"
+#include "capture/wall_clock.hpp"
+#include "control/value.hpp"
+#include "dataplane/port.hpp"
+
+namespace sluice::app {
+
+// The lanes of sluice-capture: one for each queue of each port that is captured. Control thread.
+class Lanes {
+  public:
+    Lanes();
+
+    // With EAL up. `port` may be looked at as long as the lanes are.
+    Result<capture::Lane*> add(const capture::LaneConfig& config, const dp::Port& port);
+    // A port that is only received from (--null).
+    void add_null(const dp::Port& port);
+    // Writers that are not stages of the plan get their threads.
+    Result<> start_threads(bool inline_writers);
+
+    // Every 200 ms or so: the clocks, and what the ports have missed.
+    void look();
+    bool empty() const noexcept { return lanes_.empty() && nulls_.empty(); }
+    // All have come to the limit they were given, or one cannot go on.
+    bool over() const;
+    void rotate();
+    Result<> change(const std::string& port, std::optional<std::string> filter,
+                    std::optional<std::uint32_t> snaplen);
+    // The forwarding has stopped: writes and closes everything, and checks the sums.
+    Result<> close();
+
+    control::Value show() const;   // a row a lane
+    control::Value drops() const;  // rows of "show drops"
+    // What --json prints: {"seconds", "captures"}.
+    control::Value report(double seconds) const;
+    // For a terminal: one line about now, against what the last call saw.
+    std::string progress(double seconds_since_last);
+
+  private:
+    struct Entry {
+        std::unique_ptr<capture::Lane> lane;
+        const dp::Port* port = nullptr;
+        bool threaded = false;
+    };
+    control::Value row(const Entry& entry) const;
+
+    capture::WallClock clock_;
+    Instant adjusted_;
+    bool ahead_told_ = false;
+    std::vector<Entry> lanes_;
+    std::vector<const dp::Port*> nulls_;
+    bool closed_ = false;
+    std::uint64_t packets_seen_ = 0, bytes_seen_ = 0, file_bytes_seen_ = 0;
+};
+
+}  // namespace sluice::app

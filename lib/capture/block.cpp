@@ -1,0 +1,67 @@
+#include "capture/block.hpp"
+
+#include <rte_common.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace sluice::capture {
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+rte_ring* make_ring(unsigned elements, std::unique_ptr<std::byte[]>& memory) {
+    const unsigned size = rte_align32pow2(elements + 1);
+    const auto bytes = static_cast<std::size_t>(rte_ring_get_memsize(size));
+    memory = std::make_unique<std::byte[]>(bytes + RTE_CACHE_LINE_SIZE);
+    auto* ring = static_cast<rte_ring*>(
+        static_cast<void*>(RTE_PTR_ALIGN_CEIL(memory.get(), RTE_CACHE_LINE_SIZE)));
+    return rte_ring_init(ring, "capture", size, RING_F_SP_ENQ | RING_F_SC_DEQ) == 0 ? ring
+                                                                                    : nullptr;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BlockPool>> BlockPool::create(std::uint32_t block_bytes,
+                                                     std::uint32_t count) {
+    std::unique_ptr<BlockPool> pool(new BlockPool());
+    SLUICE_TRY_VOID(pool->init(block_bytes, count));
+    return pool;
+}
+
+Result<> BlockPool::init(std::uint32_t block_bytes, std::uint32_t count) {
+    block_bytes_ = block_bytes;
+    blocks_ = std::vector<Block>(count);
+    const std::size_t wanted = std::size_t{block_bytes} * count;
+    memory_bytes_ = (wanted + kHugePage - 1) / kHugePage * kHugePage;
+    constexpr int kProtection = PROT_READ | PROT_WRITE;
+    constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+    void* memory = ::mmap(nullptr, memory_bytes_, kProtection, kFlags | MAP_HUGETLB, -1, 0);
+    huge_ = memory != MAP_FAILED;
+    if (!huge_) {
+        memory = ::mmap(nullptr, memory_bytes_, kProtection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            return fail(errno, "capture: no memory for {} blocks of {} bytes; expected {} MiB free, "
+                        "or a smaller buffer (-B)", count, block_bytes, memory_bytes_ >> 20);
+        ::madvise(memory, memory_bytes_, MADV_HUGEPAGE);
+        // Page faults belong here and not on the packet path.
+        std::memset(memory, 0, memory_bytes_);
+    }
+    memory_ = static_cast<std::byte*>(memory);
+    free_ = make_ring(count, ring_memory_[0]);
+    opened_ = make_ring(count, ring_memory_[1]);
+    if (free_ == nullptr || opened_ == nullptr)
+        return fail(ENOMEM, "capture: no rings for {} blocks", count);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        blocks_[i].data = memory_ + std::size_t{block_bytes} * i;
+        give_back(&blocks_[i]);
+    }
+    return {};
+}
+
+BlockPool::~BlockPool() {
+    if (memory_ != nullptr) ::munmap(memory_, memory_bytes_);
+}
+
+}  // namespace sluice::capture

@@ -1,0 +1,362 @@
+#include "capture/lane.hpp"
+
+#include <rte_cycles.h>
+#include <rte_lcore.h>
+#include <signal.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.hpp"
+#include "dataplane/clock.hpp"
+
+namespace sluice::capture {
+namespace {
+
+constexpr unsigned kIoDepth = 64;
+constexpr std::uint32_t kBlockAlign = 4096;
+constexpr unsigned kIdlePollsMask = 63;
+constexpr Duration kThreadNap = Duration::microseconds(200);
+
+bool is_stream(const std::string& path) {
+    if (path == "-") return true;
+    struct stat info {};
+    return ::stat(path.c_str(), &info) == 0 && S_ISFIFO(info.st_mode);
+}
+
+pcap::NgSection section_of_host() {
+    pcap::NgSection section;
+    utsname name{};
+    if (::uname(&name) == 0) {
+        section.hardware = name.machine;
+        section.os = fmt::format("{} {}", name.sysname, name.release);
+    }
+    section.application = std::string("sluice-capture ") + SLUICE_VERSION;
+    section.comment =
+        "Time stamps: TSC, slewed to CLOCK_REALTIME once a second; packets of a burst are spread "
+        "over the time since the poll before. The bound of their error stands in the statistics.";
+    return section;
+}
+
+Packer::Options packer_options(const LaneConfig& c) {
+    Packer::Options o;
+    o.format = c.format;
+    o.linktype = c.linktype;
+    o.snaplen = c.snaplen;
+    o.section = section_of_host();
+    o.interface_name = c.port;
+    o.interface_description = fmt::format("queue {}", c.queue);
+    o.filter = c.filter;
+    o.next_file = {c.rotation.bytes, c.rotation.packets, c.rotation.duration};
+    o.stop = c.stop;
+    o.stop_files = c.stop_files;
+    return o;
+}
+
+Result<BlockWriter::Options> writer_options(const LaneConfig& c, bool stream) {
+    BlockWriter::Options o;
+    o.format = c.format == Format::pcapng ? pcap::FileFormat::pcapng : pcap::FileFormat::pcap;
+    o.group_readable = c.group_readable;
+    o.codec = c.codec;
+    o.preallocate = c.codec == pcap::Codec::none ? c.preallocate : 0;
+    const std::uint64_t limits[] = {c.rotation.bytes, c.stop.bytes};
+    for (const std::uint64_t limit : limits)
+        if (limit != 0) o.file_bytes = o.file_bytes == 0 ? limit : std::min(o.file_bytes, limit);
+    o.stop_on_error = c.stop_on_error;
+    if (stream) {
+        o.stream = c.file;
+        return o;
+    }
+    pcap::FileSet::Options files;
+    files.pattern = c.file + std::string(pcap::extension_of(c.codec));
+    files.port = c.port;
+    files.queue = c.queue;
+    files.rotates = c.rotation.rotates();
+    files.files = c.rotation.files;
+    files.disk_limit_bytes = c.disk_limit_bytes;
+    files.disk_limit_percent = c.disk_limit_percent;
+    SLUICE_TRY(o.files, pcap::FileSet::create(files));
+    return o;
+}
+
+Result<std::unique_ptr<pcap::BlockIo>> make_io(const LaneConfig& c, BlockPool& pool,
+                                               bool stream) {
+    if (stream || c.codec != pcap::Codec::none || c.io == IoKind::posix)
+        return pcap::make_posix_io();
+    auto uring = pcap::make_uring_io(pool.memory(), kIoDepth, c.io_worker_cpus);
+    if (uring) return uring;
+    if (c.io == IoKind::uring)
+        return fail(uring.error().code, "{}; use --io posix", uring.error().message);
+    log::warn("capture", "{}: writing through the page cache, which is several times slower",
+              uring.error().message);
+    return pcap::make_posix_io();
+}
+
+}  // namespace
+
+Result<LaneConfig> checked(LaneConfig c) {
+    if (c.file.empty())
+        return fail(EINVAL, "capture of {}: no file; expected a path, \"-\" or a FIFO", c.port);
+    if (c.snaplen == 0 || c.snaplen > pcap::kSnaplenMax)
+        return fail(EINVAL, "capture: snaplen of {} bytes, expected 1 to {}", c.snaplen,
+                    pcap::kSnaplenMax);
+    if (c.sample == 0) return fail(EINVAL, "capture: sample 1/0, expected 1/1 or less");
+    c.block_bytes = std::clamp(c.block_bytes, std::uint32_t{1} << 19, std::uint32_t{64} << 20) /
+                    kBlockAlign * kBlockAlign;
+    // Two that the recorder may hold back, one it fills, and some on their way.
+    constexpr std::uint64_t kBlocksMin = 6;
+    if (c.buffer_bytes < kBlocksMin * (std::uint64_t{1} << 19))
+        return fail(EINVAL, "capture: a buffer of {} bytes, expected at least {} MiB",
+                    c.buffer_bytes, kBlocksMin / 2);
+    while (c.block_bytes > (1u << 19) && c.buffer_bytes / c.block_bytes < kBlocksMin)
+        c.block_bytes /= 2;
+    if (c.rotation.files != 0 && !c.rotation.rotates())
+        return fail(EINVAL, "capture: a ring of {} files needs to know when a file is full: "
+                    "expected -b filesize:, -b duration: or -b packets: too", c.rotation.files);
+    if (is_stream(c.file) && c.rotation.rotates())
+        return fail(EINVAL, "capture: \"{}\" is one stream; files (-b) need a path", c.file);
+    constexpr std::uint64_t kFileBytesMin = 1024;
+    for (const std::uint64_t bytes : {c.rotation.bytes, c.stop.bytes})
+        if (bytes != 0 && bytes < kFileBytesMin)
+            return fail(EINVAL, "capture: files of {} bytes, expected at least {}", bytes,
+                        kFileBytesMin);
+    return c;
+}
+
+Result<std::unique_ptr<Lane>> Lane::create(const LaneConfig& config, const WallClock& clock) {
+    SLUICE_TRY(const LaneConfig c, checked(config));
+    const bool stream = is_stream(c.file);
+    SLUICE_TRY(BlockWriter::Options writer, writer_options(c, stream));
+    SLUICE_TRY(auto pool, BlockPool::create(c.block_bytes, static_cast<std::uint32_t>(
+                                                               c.buffer_bytes / c.block_bytes)));
+    SLUICE_TRY(auto io, make_io(c, *pool, stream));
+    std::unique_ptr<Lane> lane(new Lane(c, clock, std::move(pool), std::move(io),
+                                        std::move(writer), packer_options(c)));
+    SLUICE_TRY_VOID(lane->init());
+    return lane;
+}
+
+Lane::Lane(const LaneConfig& config, const WallClock& clock, std::unique_ptr<BlockPool> pool,
+           std::unique_ptr<pcap::BlockIo> io, BlockWriter::Options writer, Packer::Options packer)
+    : config_(config),
+      clock_(clock),
+      pool_(std::move(pool)),
+      packer_(*pool_, packer),
+      writer_(std::make_unique<BlockWriter>(*pool_, std::move(io), std::move(writer))) {}
+
+Result<> Lane::init() {
+    SLUICE_TRY_VOID(change(config_.filter, config_.snaplen));
+    if (config_.flow_cutoff != 0) {
+        FlowCutoff::Options options;
+        options.bytes = config_.flow_cutoff;
+        if (::getrandom(&options.seed, sizeof(options.seed), 0) < 0)
+            return fail(errno, "no random numbers: {}", std::strerror(errno));
+        SLUICE_TRY(cutoff_, FlowCutoff::create(options));
+    }
+    writer_->on_failure([this] { packer_.rotate(); });
+    packer_.on_totals([this](PackerTotals& out) { totals(out); });
+    return writer_->init();
+}
+
+Lane::~Lane() { static_cast<void>(close()); }
+
+Result<> Lane::change(std::optional<std::string> filter, std::optional<std::uint32_t> snaplen) {
+    const Settings* const now = settings_.load(std::memory_order_relaxed);
+    auto next = now == nullptr ? std::make_unique<Settings>() : std::make_unique<Settings>(*now);
+    if (snaplen) {
+        if (*snaplen == 0 || *snaplen > config_.snaplen)
+            return fail(EINVAL, "snaplen of {} bytes, expected 1 to {} (what the file's header "
+                        "says)", *snaplen, config_.snaplen);
+        next->snaplen = *snaplen;
+    }
+    if (filter) {
+        next->filter.reset();
+        if (!filter->empty()) {
+            SLUICE_TRY(next->filter, Filter::compile(*filter, config_.linktype, config_.snaplen));
+        }
+    }
+    settings_.store(next.get(), std::memory_order_release);
+    kept_.push_back(std::move(next));
+    // All but the newest and what the lcore may still look at can go.
+    const Settings* const used = in_use_.load(std::memory_order_acquire);
+    std::erase_if(kept_, [&](const auto& s) {
+        return s.get() != used && s.get() != now && s != kept_.back();
+    });
+    return {};
+}
+
+// ---- the lcore of the packets ----
+
+// Which packets are to be kept; counts the others.
+unsigned Lane::select(rte_mbuf* const* packets, unsigned count, Instant now,
+                      const Settings& settings, std::uint16_t* which) noexcept {
+    unsigned n = count;
+    if (settings.filter) {
+        n = settings.filter->match(packets, count, which);
+        counters_.filtered.add(count - n);
+    } else {
+        for (unsigned i = 0; i < count; ++i) which[i] = static_cast<std::uint16_t>(i);
+    }
+    if (config_.sample > 1) {
+        unsigned kept = 0;
+        for (unsigned i = 0; i < n; ++i) {
+            if (sample_at_ == 0) which[kept++] = which[i];
+            if (++sample_at_ == config_.sample) sample_at_ = 0;
+        }
+        counters_.sampled_out.add(n - kept);
+        n = kept;
+    }
+    if (cutoff_ && n != 0) {
+        std::array<rte_mbuf*, dp::kBurstMax> chosen;
+        std::array<std::uint16_t, dp::kBurstMax> left;
+        for (unsigned i = 0; i < n; ++i) chosen[i] = packets[which[i]];
+        const unsigned kept = cutoff_->keep(chosen.data(), n, left.data(), now);
+        for (unsigned i = 0; i < kept; ++i) which[i] = which[left[i]];
+        counters_.cut_off.add(n - kept);
+        n = kept;
+    }
+    return n;
+}
+
+void Lane::record(Instant now, rte_mbuf* const* packets, unsigned count, bool full,
+                  std::uint32_t direction) noexcept {
+    const std::uint64_t begin = rte_rdtsc();
+    const Settings* const settings = settings_.load(std::memory_order_acquire);
+    in_use_.store(settings, std::memory_order_release);
+    Packer::Batch batch;
+    batch.packets = packets;
+    batch.count = count;
+    batch.wall = stamper_.burst(now, count, full);
+    // The difference of the clocks does not move within a burst.
+    batch.wall.first_ns = clock_.wall_ns(Instant{batch.wall.first_ns});
+    batch.snaplen = settings->snaplen;
+    batch.direction = direction;
+    std::array<std::uint16_t, dp::kBurstMax> which;
+    if (settings->filter || config_.sample > 1 || cutoff_) {
+        batch.count = select(packets, count, now, *settings, which.data());
+        batch.which = which.data();
+    }
+    const Packer::Outcome out = packer_.pack(batch);
+    counters_.received.add(count - out.refused);
+    counters_.packed.add(out.packed);
+    counters_.no_chunk.add(out.lost);
+    counters_.bytes.add(out.bytes);
+    counters_.stamp_error_ns.set(static_cast<std::uint64_t>(stamper_.error_ns()));
+    counters_.stamp_error_max_ns.set(static_cast<std::uint64_t>(stamper_.error_max_ns()));
+    counters_.busy_cycles.add(rte_rdtsc() - begin);
+}
+
+void Lane::nothing(Instant now) noexcept {
+    stamper_.nothing(now);
+    if ((idle_polls_++ & kIdlePollsMask) == 0) packer_.idle(clock_.wall_ns(now));
+}
+
+void Lane::totals(PackerTotals& out) const {
+    const LaneCounters& c = counters_;
+    out.received = c.received.get();
+    out.accepted = c.received.get() - c.filtered.get();
+    out.lost = c.no_chunk.get();
+    out.missed = missed_.load(std::memory_order_relaxed);
+    out.comment = fmt::format(
+        "filtered={} sampled_out={} cut_off={} no_chunk={} disk_error={} stamp_error_max_ns={}",
+        c.filtered.get(), c.sampled_out.get(), c.cut_off.get(), c.no_chunk.get(),
+        writer_->counters().disk_error.get(), c.stamp_error_max_ns.get());
+}
+
+// ---- the writer's lcore or thread ----
+
+bool Lane::write(Instant now) noexcept { return writer_->poll(now, clock_.wall_ns(now)); }
+
+void Lane::run_thread() noexcept {
+    while (!stop_thread_.load(std::memory_order_acquire)) {
+        if (write(dp::TscClock::instance().now())) continue;
+        const timespec t{0, static_cast<long>(kThreadNap.ns)};
+        ::nanosleep(&t, nullptr);
+    }
+}
+
+Result<> Lane::start_thread() {
+    // Signals are the main thread's, and a broken pipe is an error of write() like others.
+    sigset_t all;
+    sigset_t before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    const auto body = [](void* self) -> void* {
+        static_cast<Lane*>(self)->run_thread();
+        return nullptr;
+    };
+    const int error = rte_ctrl_thread_create(&thread_, "sluice-capture", nullptr, body, this);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (error != 0)
+        return fail(-error, "capture: the writer's thread did not start: {}",
+                    std::strerror(-error));
+    threaded_ = true;
+    return {};
+}
+
+// ---- control thread ----
+
+Result<> Lane::close() {
+    if (!closed_) {
+        closed_ = true;
+        if (threaded_) {
+            stop_thread_.store(true, std::memory_order_release);
+            ::pthread_join(thread_, nullptr);
+        }
+        // From here on this thread is all there is.
+        const auto now = [] { return dp::TscClock::instance().now(); };
+        bool finished = false;
+        while (!finished || !writer_->drained()) {
+            if (!finished) finished = packer_.finish(clock_.wall_ns(now()));
+            if (!write(now())) {
+                const timespec t{0, 50'000};
+                ::nanosleep(&t, nullptr);
+            }
+            if (writer_->failed_for_good()) break;
+        }
+        writer_->abandon();
+    }
+    if (std::string e = writer_->error(); !e.empty())
+        return tl::unexpected<Error>(Error{EIO, std::move(e)});
+    return {};
+}
+
+LaneStats Lane::stats() const {
+    LaneStats s;
+    s.port = config_.port;
+    s.queue = config_.queue;
+    s.file = writer_->file();
+    s.error = writer_->error();
+    s.io = writer_->io_name();
+    // From the file back to the port, so that a packet that moves meanwhile shows as pending.
+    const WriterCounters& w = writer_->counters();
+    s.written = w.written.get();
+    s.disk_error = w.disk_error.get();
+    s.file_bytes = w.file_bytes.get();
+    s.files = w.files.get();
+    s.writer_cycles = w.busy_cycles.get();
+    s.packed = counters_.packed.get();
+    s.bytes = counters_.bytes.get();
+    s.filtered = counters_.filtered.get();
+    s.sampled_out = counters_.sampled_out.get();
+    s.cut_off = counters_.cut_off.get();
+    s.no_chunk = counters_.no_chunk.get();
+    s.received = counters_.received.get();
+    s.busy_cycles = counters_.busy_cycles.get();
+    s.stamp_error_ns = counters_.stamp_error_ns.get();
+    s.stamp_error_max_ns = counters_.stamp_error_max_ns.get();
+    const std::uint64_t done = s.written + s.disk_error;
+    s.pending = s.packed > done ? s.packed - done : 0;
+    s.buffer_percent = 100 - std::min(100u, pool_->free_count() * 100 / pool_->count());
+    s.over = over();
+    const Settings* const settings = settings_.load(std::memory_order_acquire);
+    s.filter = settings->filter ? settings->filter->expression() : "";
+    s.snaplen = settings->snaplen;
+    return s;
+}
+
+}  // namespace sluice::capture

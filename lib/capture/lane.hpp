@@ -1,0 +1,162 @@
+#pragma once
+
+#include <pthread.h>
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "capture/block.hpp"
+#include "capture/block_writer.hpp"
+#include "capture/filter.hpp"
+#include "capture/flow_cutoff.hpp"
+#include "capture/packer.hpp"
+#include "capture/stamper.hpp"
+#include "capture/wall_clock.hpp"
+#include "dataplane/burst.hpp"
+#include "dataplane/counters.hpp"
+
+namespace sluice::capture {
+
+enum class IoKind : std::uint8_t { automatic, uring, posix };
+
+// One stream of packets, in the order of one lcore, to one file after the other.
+struct LaneConfig {
+    std::string port;        // as the operator calls it
+    unsigned queue = 0;
+    std::string file;        // a path or pattern (pcap::FileSet), "-", or a FIFO
+    Format format = Format::pcap_ns;
+    pcap::Linktype linktype = pcap::Linktype::ethernet;
+    std::uint32_t snaplen = 262144;
+    std::string filter;      // pcap-filter(7); empty: everything
+    std::uint32_t sample = 1;  // every so many-th packet
+    std::uint64_t flow_cutoff = 0;  // bytes of each flow; 0: all
+    pcap::RotationLimits rotation;      // -b
+    FileLimits stop;                    // -a, -c
+    std::uint32_t stop_files = 0;
+    std::uint64_t disk_limit_bytes = 0;
+    unsigned disk_limit_percent = 0;
+    bool group_readable = false;
+    pcap::Codec codec = pcap::Codec::none;
+    IoKind io = IoKind::automatic;
+    std::uint64_t preallocate = std::uint64_t{1} << 30;
+    std::uint64_t buffer_bytes = std::uint64_t{128} << 20;  // -B
+    std::uint32_t block_bytes = 4u << 20;
+    bool stop_on_error = false;
+    std::vector<unsigned> io_worker_cpus;  // for the kernel's io-wq; empty: anywhere
+    std::string where;       // "file:line" for errors
+};
+
+// The configuration as it will be used, or what is wrong with it.
+Result<LaneConfig> checked(LaneConfig config);
+
+// received = filtered + sampled_out + cut_off + no_chunk + packed, and, drained,
+// packed = written + disk_error.
+struct alignas(64) LaneCounters {
+    dp::Counter received;
+    dp::Counter filtered;     // not let through by the filter: not a loss
+    dp::Counter sampled_out;
+    dp::Counter cut_off;
+    dp::Counter no_chunk;     // lost: no block was free
+    dp::Counter packed;
+    dp::Counter bytes;        // of the packed ones, as cut by snaplen
+    dp::Counter busy_cycles;  // TSC, of bursts that were not empty
+    dp::Counter stamp_error_ns;      // bound of the last burst
+    dp::Counter stamp_error_max_ns;  // and of all
+};
+
+struct LaneStats {
+    std::string port, file, error, io;
+    unsigned queue = 0;
+    std::uint64_t received = 0, filtered = 0, sampled_out = 0, cut_off = 0, no_chunk = 0;
+    std::uint64_t packed = 0, written = 0, disk_error = 0, pending = 0;
+    std::uint64_t bytes = 0, file_bytes = 0, files = 0;
+    std::uint64_t busy_cycles = 0, writer_cycles = 0;
+    std::uint64_t stamp_error_ns = 0, stamp_error_max_ns = 0;
+    unsigned buffer_percent = 0;  // in use
+    bool over = false;
+    std::string filter;
+    std::uint32_t snaplen = 0;
+};
+
+class Lane {
+  public:
+    // The clock is shared by all lanes and outlives them.
+    static Result<std::unique_ptr<Lane>> create(const LaneConfig& config, const WallClock& clock);
+    ~Lane();
+    Lane(const Lane&) = delete;
+    Lane& operator=(const Lane&) = delete;
+
+    // ---- the lcore of the packets ----
+    // They stay the caller's. `full`: there may be more where these came from.
+    void record(Instant now, rte_mbuf* const* packets, unsigned count, bool full,
+                std::uint32_t direction) noexcept;
+    void nothing(Instant now) noexcept;
+
+    // ---- the writer's lcore or thread ----
+    bool write(Instant now) noexcept;
+
+    // ---- control thread ----
+    // Filter and snaplen of the packets from now on; the lcore changes over between two bursts.
+    Result<> change(std::optional<std::string> filter, std::optional<std::uint32_t> snaplen);
+    // Whether write() may block, so that it needs a thread.
+    bool wants_thread() const noexcept { return writer_->io_blocks(); }
+    Result<> start_thread();
+    bool threaded() const noexcept { return threaded_; }
+    void rotate() noexcept { packer_.rotate(); }
+    // A limit was reached, or writing failed for good.
+    bool over() const noexcept { return packer_.over() || writer_->failed_for_good(); }
+    // What the port lost before we saw it, for the file's statistics.
+    void set_missed(std::uint64_t packets) noexcept {
+        missed_.store(packets, std::memory_order_relaxed);
+    }
+    // Nobody calls record() or write() any more: everything is written and closed. The first
+    // error, if any.
+    Result<> close();
+    LaneStats stats() const;
+    const LaneConfig& config() const noexcept { return config_; }
+
+  private:
+    // What may change while it runs.
+    struct Settings {
+        std::shared_ptr<const Filter> filter;
+        std::uint32_t snaplen = 0;
+    };
+
+    Lane(const LaneConfig& config, const WallClock& clock, std::unique_ptr<BlockPool> pool,
+         std::unique_ptr<pcap::BlockIo> io, BlockWriter::Options writer, Packer::Options packer);
+    Result<> init();
+    unsigned select(rte_mbuf* const* packets, unsigned count, Instant now,
+                    const Settings& settings, std::uint16_t* which) noexcept;
+    void totals(PackerTotals& out) const;
+    void run_thread() noexcept;
+
+    const LaneConfig config_;
+    const WallClock& clock_;
+    std::unique_ptr<BlockPool> pool_;
+    Packer packer_;
+    std::unique_ptr<BlockWriter> writer_;
+
+    std::atomic<const Settings*> settings_{nullptr};
+    std::atomic<const Settings*> in_use_{nullptr};  // by the lcore, since its last burst
+    std::vector<std::unique_ptr<const Settings>> kept_;  // all since the start; few and small
+
+    Stamper stamper_;
+    std::optional<FlowCutoff> cutoff_;
+    std::uint32_t sample_at_ = 0;
+    unsigned idle_polls_ = 0;
+    LaneCounters counters_;
+    std::atomic<std::uint64_t> missed_{0};
+
+    pthread_t thread_{};
+    bool threaded_ = false;
+    std::atomic<bool> stop_thread_{false};
+    bool closed_ = false;
+};
+
+}  // namespace sluice::capture

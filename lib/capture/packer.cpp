@@ -1,0 +1,398 @@
+#include "capture/packer.hpp"
+
+#include <rte_prefetch.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/check.hpp"
+#include "capture/copy.hpp"
+
+namespace sluice::capture {
+namespace {
+
+constexpr std::int64_t kSecondNs = 1'000'000'000;
+constexpr unsigned kPrefetchAhead = 4;
+// The longest record: a packet, its header, and what pcapng adds.
+constexpr std::uint32_t kRecordExtraMax = 128;
+
+std::vector<std::byte> header_of(const Packer::Options& o) {
+    if (o.format != Format::pcapng) {
+        const auto resolution =
+            o.format == Format::pcap_ns ? pcap::Resolution::ns : pcap::Resolution::us;
+        const auto h = pcap::file_header(o.linktype, resolution, o.snaplen);
+        return {h.begin(), h.end()};
+    }
+    std::vector<std::byte> h = pcap::section_header(o.section);
+    pcap::NgInterface interface;
+    interface.linktype = o.linktype;
+    interface.snaplen = o.snaplen;
+    interface.name = o.interface_name;
+    interface.description = o.interface_description;
+    interface.filter = o.filter;
+    interface.resolution = pcap::Resolution::ns;
+    interface.speed_bps = o.speed_bps;
+    const std::vector<std::byte> i = pcap::interface_description(interface);
+    h.insert(h.end(), i.begin(), i.end());
+    return h;
+}
+
+// The first `length` bytes of a packet of several segments.
+void gather(std::byte* to, const rte_mbuf* m, std::uint32_t length) noexcept {
+    for (; m != nullptr && length != 0; m = m->next) {
+        const std::uint32_t n = std::min<std::uint32_t>(m->data_len, length);
+        std::memcpy(to, rte_pktmbuf_mtod(m, const void*), n);
+        to += n;
+        length -= n;
+    }
+    // A driver that lies about the length must not make us show old bytes.
+    if (length != 0) std::memset(to, 0, length);
+}
+
+struct PcapHeader {
+    std::uint32_t seconds, fraction, captured, original;
+};
+
+template <Format F>
+void put_pcap_header(std::byte* at, std::int64_t wall_ns, std::uint32_t captured,
+                     std::uint32_t original) noexcept {
+    const auto ns = static_cast<std::uint64_t>(wall_ns);
+    const auto seconds = static_cast<std::uint32_t>(ns / kSecondNs);
+    auto fraction = static_cast<std::uint32_t>(ns % kSecondNs);
+    if constexpr (F == Format::pcap_us) fraction /= 1000;
+    const PcapHeader h{seconds, fraction, captured, original};
+    static_assert(std::endian::native == std::endian::little);
+    std::memcpy(at, &h, sizeof(h));
+}
+
+}  // namespace
+
+Packer::Packer(BlockPool& pool, const Options& options)
+    : pool_(pool),
+      options_(options),
+      header_(header_of(options)),
+      scratch_(options.snaplen + kRecordExtraMax) {
+    SLUICE_CHECK(header_.size() < pool.block_bytes());
+    SLUICE_CHECK(scratch_.size() < pool.block_bytes());
+}
+
+std::uint32_t Packer::record_bytes(std::uint32_t kept) const noexcept {
+    if (options_.format == Format::pcapng) return pcap::epb_bytes(kept, lost_since_ != 0);
+    return static_cast<std::uint32_t>(pcap::kRecordHeaderBytes) + kept;
+}
+
+// ---- blocks and files ----
+
+bool Packer::want_spares(unsigned count) noexcept {
+    while (spare_count_ < count) {
+        Block* const block = pool_.take();
+        if (block == nullptr) return false;
+        spares_[spare_count_++] = block;
+    }
+    return true;
+}
+
+// There must be a spare one.
+void Packer::open_block(bool first) noexcept {
+    block_ = spares_[--spare_count_];
+    at_ = block_->data;
+    records_ = 0;
+    whole_ = 0;
+    block_->first = first;
+    block_->last = false;
+    block_->whole = 0;
+    block_->commit({});
+    pool_.hand_over(block_);
+}
+
+void Packer::seal(bool last) noexcept {
+    block_->last = last;
+    block_->whole = whole_;
+    const auto used = static_cast<std::uint32_t>(at_ - block_->data);
+    block_->commit({used, records_, true});
+    file_base_ += used;
+    block_ = nullptr;
+    at_ = fast_end_ = nullptr;  // so that the next record looks for a block
+}
+
+void Packer::commit() noexcept {
+    if (block_ != nullptr)
+        block_->commit({static_cast<std::uint32_t>(at_ - block_->data), records_, false});
+}
+
+// Where the limit of the file's size lies within the block, or else its end.
+void Packer::set_limit_in_block() noexcept {
+    fast_end_ = block_->data + pool_.block_bytes();
+    for (const std::uint64_t limit : {options_.next_file.bytes, options_.stop.bytes}) {
+        if (limit == 0) continue;
+        const std::uint64_t left = limit > file_base_ ? limit - file_base_ : 0;
+        fast_end_ = std::min(fast_end_, block_->data + std::min<std::uint64_t>(
+                                                           left, pool_.block_bytes()));
+    }
+}
+
+// Bytes that may go on in the next block; a spare one must be there.
+void Packer::put(const std::byte* bytes, std::size_t size) noexcept {
+    const auto room = static_cast<std::size_t>(block_->data + pool_.block_bytes() - at_);
+    const std::size_t now = std::min(room, size);
+    std::memcpy(at_, bytes, now);
+    at_ += now;
+    if (now == size) return;
+    seal(false);
+    open_block(false);
+    std::memcpy(at_, bytes + now, size - now);
+    at_ += size - now;
+    set_limit_in_block();
+}
+
+bool Packer::begin_file(std::int64_t wall_ns) noexcept {
+    if (!want_spares(1)) return false;
+    file_base_ = 0;
+    file_records_ = 0;
+    file_begun_ns_ = wall_ns;
+    ++files_;
+    open_block(true);
+    put(header_.data(), header_.size());
+    whole_ = static_cast<std::uint32_t>(header_.size());
+    set_limit_in_block();
+    commit();
+    return true;
+}
+
+// Needs a spare block if the format has a trailer.
+bool Packer::end_file(std::int64_t wall_ns) noexcept {
+    if (block_ == nullptr) return true;
+    if (options_.format == Format::pcapng) {
+        if (!want_spares(1)) return false;
+        PackerTotals totals;
+        if (totals_) totals_(totals);
+        pcap::NgStats stats{};
+        stats.interface_id = 0;
+        stats.wall_ns = wall_ns;
+        stats.start_ns = file_begun_ns_;
+        stats.end_ns = wall_ns;
+        stats.received = totals.received;
+        stats.filter_accept = totals.accepted;
+        stats.if_drop = totals.missed;
+        stats.os_drop = totals.lost;
+        stats.delivered = file_records_;
+        stats.comment = totals.comment;
+        const auto block = pcap::interface_statistics(stats, pcap::Resolution::ns);
+        put(block.data(), block.size());
+        whole_ = static_cast<std::uint32_t>(at_ - block_->data);
+    }
+    seal(true);
+    return true;
+}
+
+bool Packer::switch_file(std::int64_t wall_ns) noexcept {
+    if (!want_spares(2) || !end_file(wall_ns)) return false;
+    if (options_.stop_files != 0 && files_ >= options_.stop_files) {
+        finished_ = true;
+        over_.store(true, std::memory_order_release);
+        return false;
+    }
+    return begin_file(wall_ns);
+}
+
+bool Packer::due_by_time_or_request(std::int64_t wall_ns) noexcept {
+    const std::uint32_t asked = rotate_asked_.load(std::memory_order_relaxed);
+    const bool request = asked != rotate_done_;
+    const std::int64_t longest = options_.next_file.duration.ns;
+    if (!request && (longest == 0 || wall_ns - file_begun_ns_ < longest)) return false;
+    rotate_done_ = asked;
+    return true;
+}
+
+void Packer::idle(std::int64_t wall_ns) noexcept {
+    if (finished_) return;
+    if (block_ == nullptr) {
+        begin_file(wall_ns);
+        rotate_done_ = rotate_asked_.load(std::memory_order_relaxed);
+        return;
+    }
+    // By time alone an empty file is not followed by another.
+    const std::uint32_t asked = rotate_asked_.load(std::memory_order_relaxed);
+    if (asked == rotate_done_ && file_records_ == 0) return;
+    if (due_by_time_or_request(wall_ns)) switch_file(wall_ns);
+}
+
+bool Packer::finish(std::int64_t wall_ns) noexcept {
+    if (finished_) return true;
+    // A capture that saw nothing still leaves a file that says so.
+    if (block_ == nullptr && files_ == 0 && !begin_file(wall_ns)) return false;
+    if (!end_file(wall_ns)) return false;
+    finished_ = true;
+    while (spare_count_ != 0) {
+        // Never filled: the writer gives it back.
+        Block* const spare = spares_[--spare_count_];
+        spare->first = spare->last = false;
+        spare->whole = 0;
+        spare->commit({0, 0, true});
+        pool_.hand_over(spare);
+    }
+    return true;
+}
+
+// ---- records ----
+
+template <Format F>
+void Packer::write_record(std::byte* at, const rte_mbuf* m, std::uint32_t kept,
+                          std::int64_t wall_ns, const Batch& batch) noexcept {
+    std::byte* data = at;
+    if constexpr (F == Format::pcapng) {
+        pcap::put_epb_head(at, 0, wall_ns, pcap::Resolution::ns, kept, m->pkt_len,
+                           lost_since_ != 0);
+        data += pcap::kEpbHeadBytes;
+    } else {
+        put_pcap_header<F>(at, wall_ns, kept, m->pkt_len);
+        data += pcap::kRecordHeaderBytes;
+    }
+    if (m->nb_segs == 1 && kept <= m->data_len) [[likely]]
+        copy_packet(data, rte_pktmbuf_mtod(m, const std::byte*), kept);
+    else
+        gather(data, m, kept);
+    if constexpr (F == Format::pcapng) {
+        pcap::put_epb_tail(at, kept, batch.direction,
+                           lost_since_ != 0 ? std::optional(lost_since_) : std::nullopt);
+        lost_since_ = 0;
+    }
+}
+
+// At the end of a block or of a file. False: there is no block to go on in, or it is over.
+template <Format F>
+bool Packer::append_slowly(const rte_mbuf* m, std::uint32_t kept, std::int64_t wall_ns,
+                           const Batch& batch) noexcept {
+    if (finished_) return false;
+    if (block_ == nullptr && !begin_file(wall_ns)) return false;
+    std::uint32_t size = record_bytes(kept);
+    const std::uint64_t stop_at = options_.stop.bytes;
+    if (stop_at != 0 && file_records_ != 0 && file_position() + size > stop_at) {
+        if (!end_file(wall_ns)) return false;
+        finished_ = true;
+        over_.store(true, std::memory_order_release);
+        return false;
+    }
+    const std::uint64_t switch_at = options_.next_file.bytes;
+    if (switch_at != 0 && file_records_ != 0 && file_position() + size > switch_at &&
+        !switch_file(wall_ns))
+        return false;
+    const auto room = static_cast<std::size_t>(block_->data + pool_.block_bytes() - at_);
+    if (size <= room) {
+        write_record<F>(at_, m, kept, wall_ns, batch);
+        at_ += size;
+    } else {
+        if (!want_spares(1)) return false;
+        write_record<F>(scratch_.data(), m, kept, wall_ns, batch);
+        put(scratch_.data(), size);
+    }
+    whole_ = static_cast<std::uint32_t>(at_ - block_->data);
+    return true;
+}
+
+// How many were packed before a block was missing or it was over; updates all counts.
+template <Format F>
+unsigned Packer::pack_run(const Batch& batch, unsigned begin, unsigned end,
+                          Outcome& out) noexcept {
+    std::byte* at = at_;
+    unsigned packed = 0;
+    std::uint64_t bytes = 0;
+    std::uint32_t in_block = 0;
+    std::int64_t last = last_ns_;
+    const auto leave = [&] {
+        at_ = at;
+        records_ += in_block;
+        if (in_block != 0) whole_ = static_cast<std::uint32_t>(at_ - block_->data);
+        in_block = 0;
+    };
+    unsigned i = begin;
+    for (; i < end; ++i) {
+        const unsigned index = batch.which == nullptr ? i : batch.which[i];
+        if (i + kPrefetchAhead < end) {
+            const unsigned ahead = batch.which == nullptr ? i + kPrefetchAhead
+                                                          : batch.which[i + kPrefetchAhead];
+            rte_prefetch0(rte_pktmbuf_mtod(batch.packets[ahead], const void*));
+        }
+        const rte_mbuf* const m = batch.packets[index];
+        const std::uint32_t kept = std::min(m->pkt_len, batch.snaplen);
+        const std::int64_t wall_ns = std::max(last, batch.wall.at(index));
+        std::uint32_t size = static_cast<std::uint32_t>(pcap::kRecordHeaderBytes) + kept;
+        if constexpr (F == Format::pcapng) size = pcap::epb_bytes(kept, lost_since_ != 0);
+        if (size > static_cast<std::size_t>(fast_end_ - at)) [[unlikely]] {
+            leave();
+            const bool good = append_slowly<F>(m, kept, wall_ns, batch);
+            at = at_;
+            if (!good) break;
+            ++records_;
+        } else {
+            write_record<F>(at, m, kept, wall_ns, batch);
+            at += size;
+            ++in_block;
+        }
+        last = wall_ns;
+        bytes += kept;
+        ++packed;
+        ++file_records_;
+    }
+    leave();
+    last_ns_ = last;
+    total_records_ += packed;
+    out.bytes += bytes;
+    out.packed += packed;
+    return packed;
+}
+
+Packer::Outcome Packer::pack(const Batch& batch) noexcept {
+    Outcome out;
+    if (batch.count == 0) return out;
+    const std::int64_t now = std::max(last_ns_, batch.wall.first_ns);
+    if (finished_) {
+        out.refused = batch.count;
+        return out;
+    }
+    // Without a block for the new file the old one goes on for another burst.
+    if (block_ != nullptr && file_records_ != 0 && due_by_time_or_request(now)) switch_file(now);
+    unsigned done = 0;
+    while (done < batch.count && !finished_) {
+        std::uint64_t most = batch.count - done;
+        if (options_.stop.packets != 0)
+            most = std::min(most, options_.stop.packets - total_records_);
+        if (options_.next_file.packets != 0) {
+            if (file_records_ >= options_.next_file.packets && !switch_file(now)) break;
+            most = std::min(most, options_.next_file.packets - file_records_);
+        }
+        const unsigned end = done + static_cast<unsigned>(most);
+        unsigned packed = 0;
+        switch (options_.format) {
+            case Format::pcap_ns: packed = pack_run<Format::pcap_ns>(batch, done, end, out); break;
+            case Format::pcap_us: packed = pack_run<Format::pcap_us>(batch, done, end, out); break;
+            case Format::pcapng: packed = pack_run<Format::pcapng>(batch, done, end, out); break;
+        }
+        done += packed;
+        if (options_.stop.packets != 0 && total_records_ >= options_.stop.packets) {
+            // The trailer may have to wait for a block; finish() is called until it could.
+            over_.store(true, std::memory_order_release);
+            out.refused = batch.count - done;
+            commit();
+            return out;
+        }
+        if (done < end) {
+            // One without a block; the next may be shorter, but order matters more than one packet.
+            if (finished_) break;
+            ++out.lost;
+            ++lost_since_;
+            ++done;
+        }
+    }
+    if (finished_)
+        out.refused = batch.count - done;
+    else if (done < batch.count) {
+        out.lost += batch.count - done;
+        lost_since_ += batch.count - done;
+    }
+    commit();
+    return out;
+}
+
+}  // namespace sluice::capture

@@ -1,0 +1,67 @@
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <deque>
+
+#include "pcap_writer/block_io.hpp"
+
+namespace sluice::pcap {
+namespace {
+
+constexpr unsigned kDepth = 64;
+
+class PosixIo final : public BlockIo {
+  public:
+    unsigned room() const noexcept override {
+        return kDepth - static_cast<unsigned>(done_.size());
+    }
+
+    void submit(int fd, std::span<const std::byte> bytes, std::uint64_t offset,
+                std::uint64_t cookie) noexcept override {
+        std::size_t done = 0;
+        std::int64_t error = 0;
+        while (done < bytes.size()) {
+            ssize_t n = ::pwrite(fd, bytes.data() + done, bytes.size() - done,
+                                 static_cast<off_t>(offset + done));
+            // A pipe has no offsets, and gets everything in order anyway.
+            if (n < 0 && errno == ESPIPE) n = ::write(fd, bytes.data() + done, bytes.size() - done);
+            if (n > 0) {
+                done += static_cast<std::size_t>(n);
+                continue;
+            }
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0 && errno == EAGAIN) {
+                pollfd p{fd, POLLOUT, 0};
+                ::poll(&p, 1, -1);
+                continue;
+            }
+            error = n < 0 ? errno : ENOSPC;
+            break;
+        }
+        done_.push_back({cookie, error != 0 ? -error : static_cast<std::int64_t>(done)});
+    }
+
+    unsigned poll(std::span<Completion> out) noexcept override {
+        unsigned count = 0;
+        for (; count < out.size() && !done_.empty(); ++count) {
+            out[count] = done_.front();
+            done_.pop_front();
+        }
+        return count;
+    }
+
+    bool direct() const noexcept override { return false; }
+    bool blocks() const noexcept override { return true; }
+    const char* name() const noexcept override { return "posix"; }
+
+  private:
+    std::deque<Completion> done_;
+};
+
+}  // namespace
+
+std::unique_ptr<BlockIo> make_posix_io() { return std::make_unique<PosixIo>(); }
+
+}  // namespace sluice::pcap
