@@ -4,29 +4,25 @@
 
 #include <cstddef>
 #include <cstdint>
-#if defined(__AVX512BW__) && defined(__AVX512VL__)
-#include <immintrin.h>
-#endif
+#include <cstring>
 
 namespace sluice::capture {
 
-// The one copy a packet costs. Most packets are short, and a masked store has no branch on the
-// length; it neither reads nor writes a byte beyond `n`.
-inline void copy_packet(std::byte* to, const std::byte* from, std::uint32_t n) noexcept {
-#if defined(__AVX512BW__) && defined(__AVX512VL__)
-    if (n <= 256) [[likely]] {
-        while (n >= 64) {
-            _mm512_storeu_si512(to, _mm512_loadu_si512(from));
-            to += 64;
-            from += 64;
-            n -= 64;
-        }
-        const __mmask64 mask = (std::uint64_t{1} << n) - 1;  // n < 64
-        _mm512_mask_storeu_epi8(to, mask, _mm512_maskz_loadu_epi8(mask, from));
+// How many bytes copy_freely() may touch behind the last one that is asked for.
+inline constexpr std::uint32_t kCopySlack = 64;
+inline constexpr std::uint32_t kShortCopy = 256;
+
+// The one copy a packet costs. Short packets, which are most, go in whole vectors: what lies behind
+// the packet is read, and what lies behind the record is overwritten, up to kCopySlack bytes, and
+// the caller has seen to it that both may be.
+inline void copy_freely(std::byte* to, const std::byte* from, std::uint32_t n) noexcept {
+    if (n > kShortCopy) [[unlikely]] {
+        rte_memcpy(to, from, n);
         return;
     }
-#endif
-    rte_memcpy(to, from, n);
+    using Line = char __attribute__((vector_size(64), aligned(1), may_alias));
+    for (std::uint32_t at = 0; at < n; at += 64)
+        *reinterpret_cast<Line*>(to + at) = *reinterpret_cast<const Line*>(from + at);
 }
 
 }  // namespace sluice::capture

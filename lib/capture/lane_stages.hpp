@@ -23,8 +23,6 @@ class RecorderStage final : public dp::Stage {
     dp::Wait wait_arm(dp::LoopCtx& ctx, int epoll_fd) noexcept override;
     void wait_disarm(dp::LoopCtx& ctx) noexcept override;
 
-    enum Count : unsigned { kBytes };
-
   private:
     const dp::Port& port_;
     const std::uint16_t queue_;

@@ -12,8 +12,9 @@
 namespace sluice::capture {
 namespace {
 
-constexpr std::int64_t kSecondNs = 1'000'000'000;
+constexpr std::uint64_t kSecondNs = 1'000'000'000;
 constexpr unsigned kPrefetchAhead = 4;
+constexpr unsigned kWriteAhead = 1024;
 // The longest record: a packet, its header, and what pcapng adds.
 constexpr std::uint32_t kRecordExtraMax = 128;
 
@@ -55,11 +56,15 @@ struct PcapHeader {
 };
 
 template <Format F>
-void put_pcap_header(std::byte* at, std::int64_t wall_ns, std::uint32_t captured,
-                     std::uint32_t original) noexcept {
-    const auto ns = static_cast<std::uint64_t>(wall_ns);
-    const auto seconds = static_cast<std::uint32_t>(ns / kSecondNs);
-    auto fraction = static_cast<std::uint32_t>(ns % kSecondNs);
+void put_pcap_header(std::byte* at, const Packer::Clockwork& clock, std::int64_t after,
+                     std::uint32_t captured, std::uint32_t original) noexcept {
+    std::uint32_t seconds = clock.seconds;
+    std::uint64_t nanoseconds = clock.nanoseconds + static_cast<std::uint64_t>(after);
+    if (nanoseconds >= kSecondNs) [[unlikely]] {
+        seconds += static_cast<std::uint32_t>(nanoseconds / kSecondNs);
+        nanoseconds %= kSecondNs;
+    }
+    auto fraction = static_cast<std::uint32_t>(nanoseconds);
     if constexpr (F == Format::pcap_us) fraction /= 1000;
     const PcapHeader h{seconds, fraction, captured, original};
     static_assert(std::endian::native == std::endian::little);
@@ -72,7 +77,7 @@ Packer::Packer(BlockPool& pool, const Options& options)
     : pool_(pool),
       options_(options),
       header_(header_of(options)),
-      scratch_(options.snaplen + kRecordExtraMax) {
+      scratch_(options.snaplen + kRecordExtraMax + kCopySlack) {
     SLUICE_CHECK(header_.size() < pool.block_bytes());
     SLUICE_CHECK(scratch_.size() < pool.block_bytes());
 }
@@ -238,19 +243,23 @@ bool Packer::finish(std::int64_t wall_ns) noexcept {
 // ---- records ----
 
 template <Format F>
-void Packer::write_record(std::byte* at, const rte_mbuf* m, std::uint32_t kept,
-                          std::int64_t wall_ns, const Batch& batch) noexcept {
+inline void Packer::write_record(std::byte* at, const rte_mbuf* m, std::uint32_t kept,
+                                 const Clockwork& clock, std::int64_t after,
+                                 const Batch& batch) noexcept {
     std::byte* data = at;
     if constexpr (F == Format::pcapng) {
-        pcap::put_epb_head(at, 0, wall_ns, pcap::Resolution::ns, kept, m->pkt_len,
+        pcap::put_epb_head(at, 0, clock.wall_ns + after, pcap::Resolution::ns, kept, m->pkt_len,
                            lost_since_ != 0);
         data += pcap::kEpbHeadBytes;
     } else {
-        put_pcap_header<F>(at, wall_ns, kept, m->pkt_len);
+        put_pcap_header<F>(at, clock, after, kept, m->pkt_len);
         data += pcap::kRecordHeaderBytes;
     }
-    if (m->nb_segs == 1 && kept <= m->data_len) [[likely]]
-        copy_packet(data, rte_pktmbuf_mtod(m, const std::byte*), kept);
+    // A buffer that ends right behind the packet cannot be read in whole vectors.
+    const bool free = m->nb_segs == 1 && kept <= m->data_len &&
+                      std::uint32_t{m->data_off} + kept + kCopySlack <= m->buf_len;
+    if (free) [[likely]]
+        copy_freely(data, rte_pktmbuf_mtod(m, const std::byte*), kept);
     else
         gather(data, m, kept);
     if constexpr (F == Format::pcapng) {
@@ -262,29 +271,30 @@ void Packer::write_record(std::byte* at, const rte_mbuf* m, std::uint32_t kept,
 
 // At the end of a block or of a file. False: there is no block to go on in, or it is over.
 template <Format F>
-bool Packer::append_slowly(const rte_mbuf* m, std::uint32_t kept, std::int64_t wall_ns,
-                           const Batch& batch) noexcept {
+bool Packer::append_slowly(const rte_mbuf* m, std::uint32_t kept, const Clockwork& clock,
+                           std::int64_t after, const Batch& batch) noexcept {
     if (finished_) return false;
+    const std::int64_t wall_ns = clock.wall_ns + after;
     if (block_ == nullptr && !begin_file(wall_ns)) return false;
     std::uint32_t size = record_bytes(kept);
     const std::uint64_t stop_at = options_.stop.bytes;
-    if (stop_at != 0 && file_records_ != 0 && file_position() + size > stop_at) {
+    if (stop_at != 0 && file_has_records() && file_position() + size > stop_at) {
         if (!end_file(wall_ns)) return false;
         finished_ = true;
         over_.store(true, std::memory_order_release);
         return false;
     }
     const std::uint64_t switch_at = options_.next_file.bytes;
-    if (switch_at != 0 && file_records_ != 0 && file_position() + size > switch_at &&
+    if (switch_at != 0 && file_has_records() && file_position() + size > switch_at &&
         !switch_file(wall_ns))
         return false;
     const auto room = static_cast<std::size_t>(block_->data + pool_.block_bytes() - at_);
-    if (size <= room) {
-        write_record<F>(at_, m, kept, wall_ns, batch);
+    if (size + kCopySlack <= room) {
+        write_record<F>(at_, m, kept, clock, after, batch);
         at_ += size;
     } else {
         if (!want_spares(1)) return false;
-        write_record<F>(scratch_.data(), m, kept, wall_ns, batch);
+        write_record<F>(scratch_.data(), m, kept, clock, after, batch);
         put(scratch_.data(), size);
     }
     whole_ = static_cast<std::uint32_t>(at_ - block_->data);
@@ -292,48 +302,57 @@ bool Packer::append_slowly(const rte_mbuf* m, std::uint32_t kept, std::int64_t w
 }
 
 // How many were packed before a block was missing or it was over; updates all counts.
-template <Format F>
+template <Format F, bool All>
 unsigned Packer::pack_run(const Batch& batch, unsigned begin, unsigned end,
                           Outcome& out) noexcept {
     std::byte* at = at_;
+    std::byte* fast_end = fast_end_;
     unsigned packed = 0;
     std::uint64_t bytes = 0;
     std::uint32_t in_block = 0;
+    const Clockwork clock(batch.wall.first_ns);
     std::int64_t last = last_ns_;
+    rte_mbuf* const* const packets = batch.packets;
+    const std::uint32_t snaplen = batch.snaplen;
+    const auto index_of = [&](unsigned i) -> unsigned {
+        if constexpr (All) return i;
+        return batch.which[i];
+    };
     const auto leave = [&] {
         at_ = at;
         records_ += in_block;
+        file_records_ += in_block;
         if (in_block != 0) whole_ = static_cast<std::uint32_t>(at_ - block_->data);
         in_block = 0;
     };
-    unsigned i = begin;
-    for (; i < end; ++i) {
-        const unsigned index = batch.which == nullptr ? i : batch.which[i];
-        if (i + kPrefetchAhead < end) {
-            const unsigned ahead = batch.which == nullptr ? i + kPrefetchAhead
-                                                          : batch.which[i + kPrefetchAhead];
-            rte_prefetch0(rte_pktmbuf_mtod(batch.packets[ahead], const void*));
-        }
-        const rte_mbuf* const m = batch.packets[index];
-        const std::uint32_t kept = std::min(m->pkt_len, batch.snaplen);
-        const std::int64_t wall_ns = std::max(last, batch.wall.at(index));
+    for (unsigned i = begin; i < end; ++i) {
+        const unsigned index = index_of(i);
+        if (i + kPrefetchAhead < end)
+            rte_prefetch0(rte_pktmbuf_mtod(packets[index_of(i + kPrefetchAhead)], const void*));
+        const rte_mbuf* const m = packets[index];
+        const std::uint32_t kept = std::min(m->pkt_len, snaplen);
+        const std::int64_t after = (static_cast<std::int64_t>(index) * batch.wall.step_q16) >> 16;
         std::uint32_t size = static_cast<std::uint32_t>(pcap::kRecordHeaderBytes) + kept;
         if constexpr (F == Format::pcapng) size = pcap::epb_bytes(kept, lost_since_ != 0);
-        if (size > static_cast<std::size_t>(fast_end_ - at)) [[unlikely]] {
+        // Written in order, but to memory that the disk's end has long left: a line at a time would
+        // come too late.
+        __builtin_prefetch(at + kWriteAhead, 1);
+        if (size + kCopySlack > static_cast<std::size_t>(fast_end - at)) [[unlikely]] {
             leave();
-            const bool good = append_slowly<F>(m, kept, wall_ns, batch);
+            const bool good = append_slowly<F>(m, kept, clock, after, batch);
             at = at_;
+            fast_end = fast_end_;
             if (!good) break;
             ++records_;
+            ++file_records_;
         } else {
-            write_record<F>(at, m, kept, wall_ns, batch);
+            write_record<F>(at, m, kept, clock, after, batch);
             at += size;
             ++in_block;
         }
-        last = wall_ns;
+        last = clock.wall_ns + after;
         bytes += kept;
         ++packed;
-        ++file_records_;
     }
     leave();
     last_ns_ = last;
@@ -343,10 +362,20 @@ unsigned Packer::pack_run(const Batch& batch, unsigned begin, unsigned end,
     return packed;
 }
 
-Packer::Outcome Packer::pack(const Batch& batch) noexcept {
+template <Format F>
+unsigned Packer::pack_some(const Batch& batch, unsigned begin, unsigned end,
+                           Outcome& out) noexcept {
+    return batch.which == nullptr ? pack_run<F, true>(batch, begin, end, out)
+                                  : pack_run<F, false>(batch, begin, end, out);
+}
+
+Packer::Outcome Packer::pack(const Batch& given) noexcept {
     Outcome out;
-    if (batch.count == 0) return out;
-    const std::int64_t now = std::max(last_ns_, batch.wall.first_ns);
+    if (given.count == 0) return out;
+    Batch batch = given;
+    // Stamps do not run backwards, whatever the clocks do.
+    batch.wall.first_ns = std::max(last_ns_, batch.wall.first_ns);
+    const std::int64_t now = batch.wall.first_ns;
     if (finished_) {
         out.refused = batch.count;
         return out;
@@ -365,9 +394,9 @@ Packer::Outcome Packer::pack(const Batch& batch) noexcept {
         const unsigned end = done + static_cast<unsigned>(most);
         unsigned packed = 0;
         switch (options_.format) {
-            case Format::pcap_ns: packed = pack_run<Format::pcap_ns>(batch, done, end, out); break;
-            case Format::pcap_us: packed = pack_run<Format::pcap_us>(batch, done, end, out); break;
-            case Format::pcapng: packed = pack_run<Format::pcapng>(batch, done, end, out); break;
+            case Format::pcap_ns: packed = pack_some<Format::pcap_ns>(batch, done, end, out); break;
+            case Format::pcap_us: packed = pack_some<Format::pcap_us>(batch, done, end, out); break;
+            case Format::pcapng: packed = pack_some<Format::pcapng>(batch, done, end, out); break;
         }
         done += packed;
         if (options_.stop.packets != 0 && total_records_ >= options_.stop.packets) {

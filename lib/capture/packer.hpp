@@ -60,6 +60,16 @@ class Packer {
         unsigned refused = 0;  // the capture is over
         std::uint64_t bytes = 0;
     };
+    // The first stamp of a batch, divided once.
+    struct Clockwork {
+        explicit Clockwork(std::int64_t ns) noexcept
+            : wall_ns(ns),
+              seconds(static_cast<std::uint32_t>(ns / 1'000'000'000)),
+              nanoseconds(static_cast<std::uint32_t>(ns % 1'000'000'000)) {}
+        std::int64_t wall_ns;
+        std::uint32_t seconds;
+        std::uint32_t nanoseconds;
+    };
     struct Batch {
         rte_mbuf* const* packets = nullptr;
         const std::uint16_t* which = nullptr;  // nullptr: the first `count`
@@ -83,14 +93,17 @@ class Packer {
     void on_totals(std::function<void(PackerTotals&)> f) { totals_ = std::move(f); }
 
   private:
-    template <Format F>
+    template <Format F, bool All>
     unsigned pack_run(const Batch& batch, unsigned begin, unsigned end, Outcome& out) noexcept;
     template <Format F>
-    bool append_slowly(const rte_mbuf* m, std::uint32_t kept, std::int64_t wall_ns,
-                       const Batch& batch) noexcept;
+    unsigned pack_some(const Batch& batch, unsigned begin, unsigned end, Outcome& out) noexcept;
     template <Format F>
-    void write_record(std::byte* at, const rte_mbuf* m, std::uint32_t kept, std::int64_t wall_ns,
-                      const Batch& batch) noexcept;
+    bool append_slowly(const rte_mbuf* m, std::uint32_t kept, const Clockwork& clock,
+                       std::int64_t after, const Batch& batch) noexcept;
+    template <Format F>
+    void write_record(std::byte* at, const rte_mbuf* m, std::uint32_t kept, const Clockwork& clock,
+                      std::int64_t after, const Batch& batch) noexcept;
+    bool file_has_records() const noexcept { return file_base_ != 0 || records_ != 0; }
     std::uint32_t record_bytes(std::uint32_t kept) const noexcept;
 
     bool want_spares(unsigned count) noexcept;
