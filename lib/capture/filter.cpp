@@ -1,19 +1,16 @@
-// rte_bpf_convert() still counts as experimental in DPDK 22.11.
-#define ALLOW_EXPERIMENTAL_API
 #include "capture/filter.hpp"
 
 #include <pcap/pcap.h>
-#include <rte_bpf.h>
-#include <rte_malloc.h>
 #include <rte_mbuf.h>
 
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
+
+#include "capture/bpf_code.hpp"
 
 namespace sluice::capture {
 namespace {
@@ -21,7 +18,7 @@ namespace {
 constexpr std::uint32_t kTypeAt = 12;  // of an untagged Ethernet frame
 constexpr std::uint32_t kTagBytes = 4;
 constexpr unsigned kTagsMax = 2;
-// What libpcap's own engine sees of a frame in several segments.
+// What a program may look at of a packet in several segments, if it is not known to need less.
 constexpr std::uint32_t kFlatBytes = 65536;
 constexpr std::size_t kExpressionMax = 65536;
 
@@ -32,149 +29,63 @@ constexpr bool is_tag(std::uint16_t type) noexcept {
 struct ClosePcap {
     void operator()(pcap_t* p) const noexcept { pcap_close(p); }
 };
-struct DestroyBpf {
-    void operator()(rte_bpf* b) const noexcept { rte_bpf_destroy(b); }
-};
-struct FreeRte {
-    void operator()(void* p) const noexcept { rte_free(p); }
-};
 
-bool jumps(const ebpf_insn& i) noexcept {
-    const int op = BPF_OP(i.code);
-    return BPF_CLASS(i.code) == BPF_JMP && op != EBPF_CALL && op != EBPF_EXIT;
-}
-
-// DPDK's JIT for x86 encodes a JSET against a constant that fits into a byte as a TEST with an
-// immediate of a byte, which that opcode does not have: the rest of the constant's place is taken
-// from the code that follows. Seen in 22.11.11, with "tcp[13] & 3 != 0".
-bool tests_small_constant(const ebpf_insn& i) noexcept {
-    return i.code == (BPF_JMP | BPF_JSET | BPF_K) && i.imm >= -128 && i.imm <= 127;
-}
-
-bool loads_packet(const ebpf_insn& i) noexcept {
-    return BPF_CLASS(i.code) == BPF_LD && (BPF_MODE(i.code) == BPF_ABS ||
-                                           BPF_MODE(i.code) == BPF_IND);
-}
-bool loads_indirectly(const ebpf_insn& i) noexcept {
-    return loads_packet(i) && BPF_MODE(i.code) == BPF_IND;
-}
-
-constexpr std::uint8_t kX = EBPF_REG_7;     // where rte_bpf_convert() keeps classic BPF's X
-constexpr std::uint8_t kFree = EBPF_REG_9;  // which it does not use
-
-constexpr ebpf_insn instruction(int code, std::uint8_t dst, std::uint8_t src, std::int16_t off,
-                                std::int32_t imm) noexcept {
-    ebpf_insn i{};
-    i.code = static_cast<std::uint8_t>(code);
-    i.dst_reg = dst & 0xfu;
-    i.src_reg = src & 0xfu;
-    i.off = off;
-    i.imm = imm;
-    return i;
-}
-
-// What takes the place of an instruction; jumps are relative to its last one.
-std::vector<ebpf_insn> repaired(ebpf_insn i) {
-    std::vector<ebpf_insn> out;
-    if (tests_small_constant(i)) {
-        out.push_back(instruction(BPF_ALU | EBPF_MOV | BPF_K, kFree, 0, 0, i.imm));
-        i = instruction(BPF_JMP | BPF_JSET | BPF_X, i.dst_reg, kFree, i.off, 0);
-    } else if (loads_indirectly(i)) {
-        // rte_bpf_convert() takes the bit that means 16 bits here for the one that means X, and
-        // loads of 8 and 32 bits go by A instead. Also, X and the offset are added in 32 bits,
-        // so that the sum may come round; classic BPF has nothing there and does not match.
-        constexpr std::int32_t kFar = std::numeric_limits<std::int32_t>::max();
-        out.push_back(instruction(BPF_JMP | EBPF_JLE | BPF_K, kX, 0, 2, kFar));
-        out.push_back(instruction(BPF_ALU | EBPF_MOV | BPF_K, EBPF_REG_0, 0, 0, 0));
-        out.push_back(instruction(BPF_JMP | EBPF_EXIT, 0, 0, 0, 0));
-        i.src_reg = kX;
-    }
-    out.push_back(i);
-    return out;
-}
-
-// The program that was meant, in instructions that DPDK runs as they are meant. Nothing if it has
-// to be left to libpcap.
-std::optional<std::vector<ebpf_insn>> repaired(const rte_bpf_prm& program) {
-    const std::span<const ebpf_insn> old(program.ins, program.nb_ins);
-    std::vector<std::int64_t> place;  // where what takes an instruction's place begins
-    std::int64_t n = 0;
-    for (const ebpf_insn& i : old) {
-        if (i.dst_reg == kFree || i.src_reg == kFree) return std::nullopt;
-        if (loads_packet(i) && i.imm < 0) return std::nullopt;  // would be read before the packet
-        place.push_back(n);
-        n += static_cast<std::int64_t>(repaired(i).size());
-    }
-    std::vector<ebpf_insn> made;
-    for (std::size_t at = 0; at < old.size(); ++at) {
-        for (const ebpf_insn& i : repaired(old[at])) made.push_back(i);
-        if (!jumps(old[at])) continue;
-        const std::int64_t to = static_cast<std::int64_t>(at) + 1 + old[at].off;
-        if (to < 0 || to >= static_cast<std::int64_t>(old.size())) return std::nullopt;
-        const std::int64_t off =
-            place[static_cast<std::size_t>(to)] - static_cast<std::int64_t>(made.size());
-        if (off != static_cast<std::int16_t>(off)) return std::nullopt;
-        made.back().off = static_cast<std::int16_t>(off);
-    }
-    return made;
-}
-
-// One compiled program in the forms that there are of it.
+// One compiled program, as libpcap runs it and as native code.
 class Program {
   public:
     Program() = default;
     Program(Program&& o) noexcept
-        : classic_(std::exchange(o.classic_, {})), loaded_(std::move(o.loaded_)), jit_(o.jit_) {}
+        : classic_(std::exchange(o.classic_, {})), native_(std::move(o.native_)),
+          reach_(o.reach_) {}
     Program& operator=(Program&& o) noexcept {
         std::swap(classic_, o.classic_);
-        std::swap(loaded_, o.loaded_);
-        std::swap(jit_, o.jit_);
+        std::swap(native_, o.native_);
+        std::swap(reach_, o.reach_);
         return *this;
     }
     ~Program() { pcap_freecode(&classic_); }
 
     bpf_program& classic() noexcept { return classic_; }
 
-    Filter::Engine load() {
-        const std::unique_ptr<rte_bpf_prm, FreeRte> converted(rte_bpf_convert(&classic_));
-        if (!converted) return Filter::Engine::libpcap;
-        const auto sound = repaired(*converted);
-        if (!sound) return Filter::Engine::libpcap;
-        rte_bpf_prm program = *converted;
-        program.ins = sound->data();
-        program.nb_ins = static_cast<std::uint32_t>(sound->size());
-        loaded_.reset(rte_bpf_load(&program));
-        if (!loaded_) return Filter::Engine::libpcap;
-        rte_bpf_jit jit{};
-        if (rte_bpf_get_jit(loaded_.get(), &jit) != 0 || jit.func == nullptr)
-            return Filter::Engine::interpreter;
-        jit_ = jit.func;
-        return Filter::Engine::jit;
+    // Once the program is there. False without native code.
+    bool prepare() {
+        std::vector<BpfInstruction> program;
+        for (const bpf_insn& i : std::span(classic_.bf_insns, classic_.bf_len))
+            program.push_back({i.code, i.jt, i.jf, i.k});
+        reach_ = bpf_reach(program).value_or(std::numeric_limits<std::uint32_t>::max());
+        native_ = BpfCode::make(program);
+        return static_cast<bool>(native_);
     }
 
-    bool run_jit(rte_mbuf* m) const noexcept { return jit_(m) != 0; }
-    bool run_interpreter(rte_mbuf* m) const noexcept {
-        return rte_bpf_exec(loaded_.get(), m) != 0;
+    bool run_native(const rte_mbuf* m) const noexcept {
+        const auto run = [this](const std::uint8_t* at, std::uint32_t wire, std::uint32_t n) {
+            return native_.function()(at, wire, n) != 0;
+        };
+        return m->nb_segs == 1 || m->data_len >= reach_
+                   ? run(rte_pktmbuf_mtod(m, const std::uint8_t*), m->pkt_len, m->data_len)
+                   : run_flat(m, run);
     }
     bool run_libpcap(const rte_mbuf* m) const noexcept {
-        if (m->nb_segs > 1) [[unlikely]]
-            return run_flat(m);
-        return bpf_filter(classic_.bf_insns, rte_pktmbuf_mtod(m, const u_char*), m->pkt_len,
-                          m->data_len) != 0;
+        const auto run = [this](const std::uint8_t* at, std::uint32_t wire, std::uint32_t n) {
+            return bpf_filter(classic_.bf_insns, at, wire, n) != 0;
+        };
+        return m->nb_segs == 1 || m->data_len >= reach_
+                   ? run(rte_pktmbuf_mtod(m, const std::uint8_t*), m->pkt_len, m->data_len)
+                   : run_flat(m, run);
     }
 
   private:
-    [[gnu::noinline]] bool run_flat(const rte_mbuf* m) const noexcept {
-        std::array<u_char, kFlatBytes> flat;
-        const std::uint32_t n = std::min(m->pkt_len, kFlatBytes);
+    template <typename Run>
+    [[gnu::noinline]] bool run_flat(const rte_mbuf* m, const Run& run) const noexcept {
+        std::array<std::uint8_t, kFlatBytes> flat;
+        const std::uint32_t n = std::min({m->pkt_len, reach_, kFlatBytes});
         const void* data = rte_pktmbuf_read(m, 0, n, flat.data());
-        return data != nullptr && bpf_filter(classic_.bf_insns, static_cast<const u_char*>(data),
-                                             m->pkt_len, n) != 0;
+        return data != nullptr && run(static_cast<const std::uint8_t*>(data), m->pkt_len, n);
     }
 
     bpf_program classic_{};
-    std::unique_ptr<rte_bpf, DestroyBpf> loaded_;
-    std::uint64_t (*jit_)(void*) = nullptr;
+    BpfCode native_;
+    std::uint32_t reach_ = 0;
 };
 
 // The big-endian word at `at`; 0, which is no tag, if the frame ends before.
@@ -268,9 +179,8 @@ Result<std::shared_ptr<const Filter>> Filter::compile(const std::string& express
                    compiler.compile("vlan and vlan and (" + expression + ")", true));
     }
     Engine engine = best;
-    for (unsigned tags = 0; tags <= (into_vlans ? kTagsMax : 0) && engine != Engine::libpcap;
-         ++tags)
-        engine = std::max(engine, programs->by_tags[tags].load());
+    for (unsigned tags = 0; tags <= (into_vlans ? kTagsMax : 0); ++tags)
+        if (!programs->by_tags[tags].prepare()) engine = Engine::libpcap;
     // The constructor is private, which make_shared cannot reach.
     std::shared_ptr<Filter> filter(new Filter(expression, std::move(programs)));
     filter->engine_ = engine;
@@ -299,18 +209,11 @@ unsigned Filter::match_with(rte_mbuf* const* packets, unsigned count, std::uint1
 
 unsigned Filter::match(rte_mbuf* const* packets, unsigned count,
                        std::uint16_t* out) const noexcept {
-    switch (engine_) {
-        case Engine::jit:
-            return match_with(packets, count, out, [](const Program& p, rte_mbuf* m) noexcept {
-                return p.run_jit(m);
-            });
-        case Engine::interpreter:
-            return match_with(packets, count, out, [](const Program& p, rte_mbuf* m) noexcept {
-                return p.run_interpreter(m);
-            });
-        case Engine::libpcap: break;
-    }
-    return match_with(packets, count, out, [](const Program& p, rte_mbuf* m) noexcept {
+    if (engine_ == Engine::native)
+        return match_with(packets, count, out, [](const Program& p, const rte_mbuf* m) noexcept {
+            return p.run_native(m);
+        });
+    return match_with(packets, count, out, [](const Program& p, const rte_mbuf* m) noexcept {
         return p.run_libpcap(m);
     });
 }

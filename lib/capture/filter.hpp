@@ -20,15 +20,15 @@ namespace sluice::capture {
 // libpcap does. Tags that the NIC stripped are not put back: such frames count as untagged.
 class Filter {
   public:
-    // How the programs are run. All give the same verdicts.
-    enum class Engine : std::uint8_t { jit, interpreter, libpcap };
+    // How the programs are run: as native code, or by libpcap's interpreter where that cannot
+    // be. Both give the same verdicts.
+    enum class Engine : std::uint8_t { native, libpcap };
 
-    // snaplen: 0 is no limit. Without EAL only `libpcap` is possible. `best` leaves the faster
-    // engines out, for tests and comparisons.
+    // snaplen: 0 is no limit. `best` leaves native code out, for tests and comparisons.
     static Result<std::shared_ptr<const Filter>> compile(const std::string& expression,
                                                          pcap::Linktype linktype,
                                                          std::uint32_t snaplen,
-                                                         Engine best = Engine::jit);
+                                                         Engine best = Engine::native);
     ~Filter();
     Filter(const Filter&) = delete;
     Filter& operator=(const Filter&) = delete;
@@ -37,9 +37,8 @@ class Filter {
     // in order, and returns how many they are.
     unsigned match(rte_mbuf* const* packets, unsigned count, std::uint16_t* out) const noexcept;
 
-    // The slowest engine that one of the programs needs.
     Engine engine() const noexcept { return engine_; }
-    bool jitted() const noexcept { return engine_ == Engine::jit; }
+    bool jitted() const noexcept { return engine_ == Engine::native; }
     bool looks_into_vlans() const noexcept { return looks_into_vlans_; }
     const std::string& expression() const noexcept { return expression_; }
 
