@@ -118,6 +118,9 @@ Result<FileSet::Next> FileSet::next(std::int64_t wall_ns, std::uint64_t file_byt
     ++count_;
     const std::string name = unused_name(wall_ns);
     out.path = path_of(name);
+    if (Sidecar::in_use(out.path))
+        return fail(EBUSY, "\"{}\" is being written by another capture", out.path);
+    remove_sidecar_of(out.path, out);
     const std::uint64_t bytes = file_bytes_expected != 0 ? file_bytes_expected : bytes_last_;
     if (const std::size_t known = find(name); known < files_.size())
         files_.erase(files_.begin() + static_cast<std::ptrdiff_t>(known));
@@ -232,10 +235,15 @@ std::uint64_t FileSet::retire(std::size_t index, Next& out) {
         out.recycle = path;
     else
         out.remove.push_back(path);
-    // A run that died left it: it must not speak about the file that the old one becomes.
-    if (const std::string sidecar = Sidecar::path_of(path); ::access(sidecar.c_str(), F_OK) == 0)
-        out.remove.push_back(sidecar);
+    remove_sidecar_of(path, out);
     return bytes;
+}
+
+// A run that died left it: it must not speak about another run's file.
+void FileSet::remove_sidecar_of(const std::string& path, Next& out) {
+    const std::string sidecar = Sidecar::path_of(path);
+    const bool known = std::find(out.remove.begin(), out.remove.end(), sidecar) != out.remove.end();
+    if (!known && ::access(sidecar.c_str(), F_OK) == 0) out.remove.push_back(sidecar);
 }
 
 }  // namespace sluice::pcap

@@ -49,7 +49,8 @@ class FileSet {
         // The old file that is to be renamed to `path` and overwritten: writing into blocks that
         // exist is much faster. Empty: create the file.
         std::string recycle;
-        std::vector<std::string> remove;  // may be gone already
+        // Old files, and sidecars that runs which died left; may be gone already.
+        std::vector<std::string> remove;
     };
 
     // Looks for files of earlier runs. The folder must exist.
@@ -64,8 +65,9 @@ class FileSet {
     // It could not be created, or was taken away.
     void forget(const std::string& path);
 
-    // Removes and renames what `next` says. True: the recycled file is at next.path now; false:
-    // there was none, or it had vanished, and the file is to be created.
+    // Removes and renames what `next` says; the file's Sidecar is to be created after that. True:
+    // the recycled file is at next.path now; false: there was none, or it had vanished, and the
+    // file is to be created.
     static Result<bool> apply(const Next& next);
 
     std::size_t size() const noexcept { return files_.size(); }
@@ -93,6 +95,7 @@ class FileSet {
     // The oldest file that nobody writes; files_.size() if there is none.
     std::size_t oldest() const;
     std::uint64_t retire(std::size_t index, Next& out);
+    static void remove_sidecar_of(const std::string& path, Next& out);
 
     Options options_;
     NamePattern pattern_;

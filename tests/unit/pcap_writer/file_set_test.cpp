@@ -223,6 +223,22 @@ TEST_CASE("a running capture's files are not taken over") {
     CHECK(t.names() == Names{"a_00002_20260131235959.pcap"});
 }
 
+TEST_CASE("what a dead run said of a file does not outlive it") {
+    const TempFolder t;
+    t.make("a.pcap", 10);
+    auto sidecar = pcap::Sidecar::create(t / "a.pcap", {});
+    REQUIRE(sidecar);
+    FileSet set = set_of({.pattern = t / "a.pcap"});
+    auto busy = set.next(kWall, 0);
+    REQUIRE(!busy);
+    CHECK(busy.error().code == EBUSY);
+    CHECK_THAT(busy.error().message, Contains(t / "a.pcap\" is being written"));
+    { const pcap::Sidecar dead = std::move(*sidecar); }
+    CHECK(t.names() == Names{"a.pcap", "a.pcap.sluice-part"});
+    write_one(set, kWall, 10);
+    CHECK(t.names() == Names{"a.pcap"});
+}
+
 TEST_CASE("what vanished is created, not recycled") {
     const TempFolder t;
     FileSet set = set_of({.pattern = t / "a.pcap", .rotates = true, .files = 1});

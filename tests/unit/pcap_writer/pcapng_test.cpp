@@ -329,8 +329,11 @@ TEST_CASE("pcapng that is broken is refused with the place") {
     captured[at + 20] = std::byte{21};
     CHECK_THAT(error_of(captured), Contains("a packet of 21 bytes in a block with room for 16"));
     File option = f;
-    option[at + 34] = std::byte{40};
-    CHECK_THAT(error_of(option), Contains("option 2 of 40 bytes, but its block ends after 8"));
+    for (const unsigned bytes : {9u, 12u, 40u}) {
+        option[at + 34] = static_cast<std::byte>(bytes);
+        CHECK_THAT(error_of(option), Contains("option 2 of " + std::to_string(bytes) +
+                                              " bytes, but its block ends after 8"));
+    }
 }
 
 TEST_CASE("no bytes lead the pcapng reader out of the file") {
