@@ -52,7 +52,8 @@ def _ratios(axes, result):
     axes.legend(fontsize=8, ncol=2)
 
 
-def draw(result, path):
+def figure_of(result, size):
+    """(pyplot, an empty figure, what sets its title)."""
     try:
         import matplotlib
         matplotlib.use('Agg')
@@ -60,16 +61,27 @@ def draw(result, path):
     except ImportError as error:
         raise BenchError(f'no plot: {error} (Debian: apt-get install python3-matplotlib)') from None
     matplotlib.rcParams['svg.hashsalt'] = 'sluice'  # the same data gives the same file
-    figure = pyplot.figure(figsize=(11, 12))
+    figure = pyplot.figure(figsize=size)
+    machine = result['machine']
+
+    def title(text):
+        figure.suptitle(f'{text}\n{machine["cpu"]}, DPDK {machine["dpdk"]}, '
+                        f'revision {(machine["revision"] or "unknown")[:10]}', fontsize=11)
+    return pyplot, figure, title
+
+
+def save(pyplot, figure, path):
+    figure.tight_layout()
+    figure.savefig(path, format='svg', metadata={'Date': None})
+    pyplot.close(figure)
+
+
+def draw(result, path):
+    pyplot, figure, title = figure_of(result, (11, 12))
     grid = figure.add_gridspec(3, 2)
     for row, ring in enumerate(RINGS):
         for column, direction in enumerate(DIRECTIONS):
             _panel(figure.add_subplot(grid[row, column]), result, ring, direction)
     _ratios(figure.add_subplot(grid[2, :]), result)
-    machine = result['machine']
-    figure.suptitle(f'Host and VM: goodput by SDU size, mean and 95 % interval of '
-                    f'{result["pairs"]} windows\n{machine["cpu"]}, DPDK {machine["dpdk"]}, '
-                    f'revision {(machine["revision"] or "unknown")[:10]}', fontsize=11)
-    figure.tight_layout()
-    figure.savefig(path, format='svg', metadata={'Date': None})
-    pyplot.close(figure)
+    title(f'Host and VM: goodput by SDU size, mean and 95 % interval of {result["pairs"]} windows')
+    save(pyplot, figure, path)
