@@ -84,7 +84,8 @@ int main(int argc, char** argv) {
     std::array<std::uint16_t, kBurst> out;
     for (const std::string& expression : filters) {
         for (const auto best : {Filter::Engine::native, Filter::Engine::libpcap}) {
-            auto filter = Filter::compile(expression, sluice::pcap::Linktype::ethernet, 65535, best);
+            auto filter =
+                Filter::compile(expression, sluice::pcap::Linktype::ethernet, 65535, best);
             if (!filter) {
                 std::fprintf(stderr, "filter: %s\n", filter.error().message.c_str());
                 return 1;
@@ -110,8 +111,9 @@ int main(int argc, char** argv) {
             std::memcpy(&records[to + 16], rte_pktmbuf_mtod(burst[i], const void*), kSize);
         }
     });
-    fmt::print("{{\"copy\": {{\"cycles\": {:.2f}, \"ns\": {:.2f}, \"size\": {}}}, \"rows\": [{}]}}\n",
-               copy, copy * ns_per_cycle, kSize, rows);
+    fmt::print("{{\"copy\": {{\"cycles\": {:.2f}, \"ns\": {:.2f}, \"size\": {}}}, ", copy,
+               copy * ns_per_cycle, kSize);
+    fmt::print("\"rows\": [{}]}}\n", rows);
     rte_eal_cleanup();
     return 0;
 }

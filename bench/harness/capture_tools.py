@@ -154,10 +154,10 @@ class Ours(Tool):
         return ['-w', path, '--prealloc', size, '-a', f'filesize:{FILE_GB_MAX * 10**6}'], path
 
     def command(self, bench, tag, work, socket):
-        lcores = f'0@{SOURCE_CORE},1@{CAPTURE_CORE}'
-        placement = []
+        # One core is one in all: also the control thread and io_uring's helpers go there.
+        lcores, placement = f'0@{CAPTURE_CORE},1@{CAPTURE_CORE}', []
         if self.cores == 2:
-            lcores += f',2@{SOURCE_CORE}'
+            lcores = f'0@{SOURCE_CORE},1@{CAPTURE_CORE},2@{SOURCE_CORE}'
             placement = ['--io-lcore', '2']
         where, _ = self.file_arguments(bench, tag)
         return [bench.program('app', 'sluice-capture'), *bench.eal(tag, lcores), '--vdev',

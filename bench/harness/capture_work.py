@@ -113,7 +113,8 @@ class Disk:
         with open('/proc/mounts') as mounts:
             for line in mounts:
                 what, where, kind = line.split()[:3]
-                if (self.path + '/').startswith(where.rstrip('/') + '/') and len(where) >= len(best):
+                holds = (self.path + '/').startswith(where.rstrip('/') + '/')
+                if holds and len(where) >= len(best):
                     best, device, system = where, what, kind
         return {'file_system': system, 'device': device}
 

@@ -13,7 +13,8 @@ from unittest import mock
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.realpath(__file__)) + '/../../..'
 sys.path.insert(0, os.path.join(ROOT, 'bench'))
-from harness import capture, capture_limits, capture_meter, capture_tools, capture_work  # noqa: E402
+from harness import capture, capture_limits, capture_meter  # noqa: E402
+from harness import capture_tools, capture_work  # noqa: E402
 from harness.capture_meter import Sample  # noqa: E402
 from harness.process import BenchError  # noqa: E402
 
@@ -158,7 +159,7 @@ class Commands(unittest.TestCase):
         return capture_tools.Ours(*args, **more).command(FakeBench(), 'tag', WORKS[0], '/s')
 
     def test_cores(self):
-        self.assertIn('0@0,1@1', self.command(1, 'fresh'))
+        self.assertIn('0@1,1@1', self.command(1, 'fresh'))
         self.assertNotIn('--io-lcore', self.command(1, 'fresh'))
         two = self.command(2, 'fresh')
         self.assertIn('0@0,1@1,2@0', two)
