@@ -282,11 +282,20 @@ void BlockWriter::open_file(Instant now, std::int64_t wall_ns) noexcept {
 Result<std::unique_ptr<BlockWriter::File>> BlockWriter::opened(std::int64_t wall_ns) {
     SLUICE_TRY(const pcap::FileSet::Next next,
                options_.files->next(wall_ns, options_.file_bytes));
+    auto file = prepared(next);
+    // It does not exist, or is not ours: it is not to be recycled later.
+    if (!file) options_.files->forget(next.path);
+    return file;
+}
+
+Result<std::unique_ptr<BlockWriter::File>> BlockWriter::prepared(
+    const pcap::FileSet::Next& next) {
     SLUICE_TRY(const bool recycled, pcap::FileSet::apply(next));
     auto file = std::make_unique<File>();
     file->path = next.path;
-    // Before the first byte is overwritten.
-    if (io_->direct()) {
+    // Before the first byte is overwritten. Compressed files are no records, and grow as they are
+    // written.
+    if (!compressor_) {
         SLUICE_TRY(auto sidecar, pcap::Sidecar::create(next.path, {options_.format,
                                                                    pool_.block_bytes(),
                                                                    kDeviceAlign}));
@@ -305,7 +314,6 @@ Result<std::unique_ptr<BlockWriter::File>> BlockWriter::opened(std::int64_t wall
     }
     if (file->fd < 0) {
         const int code = errno;
-        options_.files->forget(next.path);
         if (file->sidecar) static_cast<void>(file->sidecar->remove());
         return fail(code, "cannot open \"{}\" for writing: {}", next.path, std::strerror(code));
     }
@@ -363,7 +371,7 @@ void BlockWriter::close_file(File& file) noexcept {
     const bool cut = file.failed || !file.ended;
     const std::uint64_t length = cut ? file.safe : file.length;
     bool good = true;
-    if (!file.stream && (cut || io_->direct()))
+    if (!file.stream)
         good = ::ftruncate(file.fd, static_cast<off_t>(length)) == 0;
     if (!good)
         report(fmt::format("cannot cut \"{}\" to its {} bytes: {}", file.path, length,

@@ -99,7 +99,9 @@ class BlockWriter {
         std::uint32_t records = 0;
     };
 
-    bool files_open() const noexcept { return !files_.empty(); }
+    bool files_open() const noexcept {
+        return !files_.empty() && !(files_.size() == 1 && files_.front()->stream);
+    }
     void take_blocks() noexcept;
     bool start_writes(Instant now, std::int64_t wall_ns) noexcept;
     bool start_write(Block* block, ChunkFill fill) noexcept;
@@ -109,6 +111,7 @@ class BlockWriter {
     bool flush(Instant now) noexcept;
     void open_file(Instant now, std::int64_t wall_ns) noexcept;
     Result<std::unique_ptr<File>> opened(std::int64_t wall_ns);
+    Result<std::unique_ptr<File>> prepared(const pcap::FileSet::Next& next);
     void allocate(File& file, std::uint64_t end) noexcept;
     void fail_file(File& file, int code, Instant now) noexcept;
     void close_done() noexcept;

@@ -1,5 +1,4 @@
 #include <liburing.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <cstring>
