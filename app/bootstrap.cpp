@@ -12,6 +12,8 @@
 #include "app/eal.hpp"
 #include "app/lcores.hpp"
 #include "app/node.hpp"
+#include "app/selftest.hpp"
+#include "app/user.hpp"
 #include "base/log.hpp"
 #include "control/client.hpp"
 #include "control/console.hpp"
@@ -61,7 +63,8 @@ int parse(int argc, char** argv, const ConfigScope& scope, const char* descripti
     app.add_option(capture ? "--config" : "-c,--config", out.config, "configuration file (TOML)");
     app.add_flag("--check", out.check, "print what each lcore would do, and touch no device");
     app.add_flag("--dot", out.dot, "with --check: for graphviz");
-    app.add_option(capture ? "--script" : "-f,--script", out.script, "run the commands of this file once started");
+    app.add_option(capture ? "--script" : "-f,--script", out.script,
+                   "run the commands of this file once started");
     app.add_option("--log-level", out.log_level, "error, warning, info or debug")
         ->check(CLI::IsMember({"error", "warning", "info", "debug"}));
     if (scope.role == "console") {
@@ -87,8 +90,9 @@ int parse(int argc, char** argv, const ConfigScope& scope, const char* descripti
 class Session {
   public:
     Session(const ConfigScope& scope, const Options& options, const Config& config,
-            control::EventLoop& loop)
-        : scope_(scope), options_(options), config_(config), loop_(loop) {}
+            control::EventLoop& loop, control::Value disk)
+        : scope_(scope), options_(options), config_(config), loop_(loop),
+          disk_(std::move(disk)) {}
 
     Result<> run(const dp::Placement& placement) {
         SLUICE_TRY(node_, Node::create(config_, scope_, placement, loop_));
@@ -102,6 +106,7 @@ class Session {
         std::optional<CaptureSession> capture;
         if (node_->lanes() != nullptr)
             capture.emplace(*node_->lanes(), config_, options_.capture, loop_);
+        if (!options_.capture.user.empty()) SLUICE_TRY_VOID(become_user(options_.capture.user));
         if (!options_.script.empty())
             SLUICE_TRY_VOID(control::run_script(table_, options_.script));
         if (isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0) {
@@ -114,7 +119,9 @@ class Session {
         console_.reset();
         server_.reset();
         node_->shut_down();
-        if (capture) capture->report();
+        if (capture && options_.capture.selftest.empty()) capture->report();
+        if (capture && !options_.capture.selftest.empty())
+            std::fputs(selftest_verdict(disk_, capture->result()).c_str(), stdout);
         return node_->outcome();
     }
     void on_signal(int signal) {
@@ -129,6 +136,7 @@ class Session {
     const Options& options_;
     const Config& config_;
     control::EventLoop& loop_;
+    const control::Value disk_;  // of --selftest
     control::CommandTable table_;
     std::unique_ptr<Node> node_;
     std::unique_ptr<control::JsonServer> server_;
@@ -160,8 +168,16 @@ int run_role(int argc, char** argv, const ConfigScope& scope, const char* descri
     const bool by_options = options.capture.asked();
     if (by_options && !options.config.empty())
         return complain(scope, {EINVAL, "-i and --config exclude each other"}, kBadInput);
-    if (options.config.empty() && !by_options && !options.capture.selftest.empty())
-        options.capture.interfaces = {"net_null_selftest,size=64,copy=1"};
+    control::Value disk;
+    if (!options.capture.selftest.empty()) {
+        const auto measured = options.capture.begin_selftest();
+        if (!measured) return complain(scope, measured.error(), kRunFailed);
+        disk = *measured;
+        if (options.capture.selftest == "disk") {
+            std::fputs(selftest_verdict(disk, {}).c_str(), stdout);
+            return 0;
+        }
+    }
     if (options.config.empty() && !options.capture.asked())
         return complain(scope,
                         {EINVAL, "no configuration: expected --config FILE after \"--\", such as "
@@ -199,7 +215,7 @@ int run_role(int argc, char** argv, const ConfigScope& scope, const char* descri
     if (!eal) return complain(scope, eal.error(), kRunFailed);
     // A file that may not grow is an error of write(), not the end.
     std::signal(SIGXFSZ, SIG_IGN);
-    Session session(scope, options, *config, **loop);
+    Session session(scope, options, *config, **loop, std::move(disk));
     running = &session;
     const auto outcome = session.run(placement);
     if (!outcome) return complain(scope, outcome.error(), kRunFailed);

@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "app/selftest.hpp"
 #include "tgen/core/spec.hpp"
 
 namespace sluice::app {
@@ -24,8 +25,8 @@ Result<Condition> condition(const char* option, const std::string& text,
                             const std::string& known) {
     const std::size_t colon = text.find(':');
     if (colon == std::string::npos)
-        return fail(EINVAL, "{} {}: expected KEY:VALUE, such as {} filesize:100000; the keys are {}",
-                    option, text, option, known);
+        return fail(EINVAL, "{} {}: expected KEY:VALUE, such as {} filesize:100000; the keys are "
+                    "{}", option, text, option, known);
     return Condition{text.substr(0, colon), text.substr(colon + 1)};
 }
 
@@ -133,7 +134,7 @@ void CaptureCli::add_to(CLI::App& app) {
     app.add_option("--flow-cutoff", flow_cutoff, "keep only so many bytes of each flow");
     app.add_option("--sample", sample, "keep 1/N of the packets");
     app.add_option("--compress", compress, "zstd or lz4, on the writers' cores");
-    app.add_option("--io", io, "uring or posix")->check(CLI::IsMember({"uring", "posix"}));
+    app.add_option("--io", io, "uring, posix, or none: copy, but write nothing")->check(CLI::IsMember({"uring", "posix", "none"}));
     app.add_option("--io-lcore", io_lcore, "lcore for the writers; without it they are threads, or "
                                            "share the receiving lcore if that is the only one");
     app.add_option("--prealloc", preallocate, "bytes that files are extended by (1 GiB), 0: none");
@@ -147,6 +148,23 @@ void CaptureCli::add_to(CLI::App& app) {
         ->check(CLI::IsMember({"rx", "disk", "both"}));
 }
 
+Result<control::Value> CaptureCli::begin_selftest() {
+    constexpr double kSeconds = 3;
+    control::Value disk;
+    if (selftest != "rx") {
+        const std::size_t slash = file.rfind('/');
+        const std::string folder = file.empty()                ? "/var/tmp"
+                                   : slash == std::string::npos ? "."
+                                                                : file.substr(0, slash + 1);
+        SLUICE_TRY(disk, disk_selftest(folder, kSeconds));
+    }
+    if (interfaces.empty()) interfaces = {"net_null_selftest,size=64,copy=1"};
+    io = "none";
+    quiet = true;
+    if (stop.empty()) stop = {"duration:3"};
+    return disk;
+}
+
 Result<Config> CaptureCli::config(const ConfigScope& scope) const {
     Config out;
     out.path = "the command line";
@@ -154,7 +172,7 @@ Result<Config> CaptureCli::config(const ConfigScope& scope) const {
                                 : socket;
     capture::LaneConfig lane;
     lane.file = file;
-    if (file.empty() && !null)
+    if (file.empty() && !null && io != "none")
         return fail(EINVAL, "-w FILE is missing: expected a file, - or --null");
     if (pcapng && (pcap || micro))
         return fail(EINVAL, "-n and {} exclude each other", pcap ? "-P" : "--us");
@@ -196,6 +214,7 @@ Result<Config> CaptureCli::config(const ConfigScope& scope) const {
     }
     lane.io = io == "uring"   ? capture::IoKind::uring
               : io == "posix" ? capture::IoKind::posix
+              : io == "none"  ? capture::IoKind::none
                               : capture::IoKind::automatic;
     if (queues < 1 || queues > 128) return fail(EINVAL, "--queues {}: expected 1 to 128", queues);
     for (const std::string& device : split_interfaces(interfaces)) {

@@ -6,6 +6,7 @@
 
 #include "app/config.hpp"
 #include "base/result.hpp"
+#include "control/value.hpp"
 
 namespace sluice::app {
 
@@ -19,6 +20,9 @@ struct CaptureCli {
     bool group = false, pcapng = false, pcap = false, quiet = false, micro = false, null = false,
          json = false, stop_on_error = false;
 
+    // --selftest: measures the disk if that is wanted, and turns the rest of the options into those
+    // of the other half, which runs as a capture that writes nothing.
+    Result<control::Value> begin_selftest();
     void add_to(CLI::App& app);
     bool asked() const noexcept { return !interfaces.empty(); }
     // The configuration that these options make, by the same rules as one in a file.

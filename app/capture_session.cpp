@@ -35,6 +35,7 @@ CaptureSession::~CaptureSession() { loop_.cancel(timer_); }
 void CaptureSession::look() {
     const Instant now = control::EventLoop::now();
     if (lanes_.over() || (longest_.ns != 0 && now - started_ >= longest_)) {
+        ended_ = now;
         loop_.stop();
         return;
     }
@@ -45,10 +46,13 @@ void CaptureSession::look() {
     line_open_ = true;
 }
 
+control::Value CaptureSession::result() const {
+    return lanes_.report(seconds_of(ended_.value_or(control::EventLoop::now()) - started_));
+}
+
 void CaptureSession::report() {
-    const double seconds = seconds_of(control::EventLoop::now() - started_);
     if (line_open_) std::fputc('\n', stderr);
-    const control::Value report = lanes_.report(seconds);
+    const control::Value report = result();
     if (cli_.json) {
         std::fprintf(stdout, "%s\n", control::render_json(report, false).c_str());
         std::fflush(stdout);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ class CaptureSession {
 
     // After everything has been written.
     void report();
+    control::Value result() const;
 
   private:
     void look();
@@ -32,6 +34,7 @@ class CaptureSession {
     Instant started_;
     Instant shown_;
     Duration longest_{};
+    std::optional<Instant> ended_;  // before the rest was written
     bool progress_ = false;
     bool line_open_ = false;
     control::TimerId timer_{};

@@ -371,10 +371,11 @@ std::string writer_node(const std::string& port, unsigned queue) {
 Result<> check_captures(const Config& config) {
     std::vector<pcap::FileSet::Options> files;
     for (const CaptureSpec& spec : config.captures) {
-        if (spec.null) continue;
+        if (spec.null || spec.lane.io == capture::IoKind::none) continue;
         SLUICE_TRY_VOID(capture::checked(spec.lane));
         for (const PortConfig& port : config.ports)
-            for (unsigned q = 0; port.options.name == spec.port && q < port.options.rx_queues; ++q) {
+            for (unsigned q = 0; q < port.options.rx_queues; ++q) {
+                if (port.options.name != spec.port) continue;
                 pcap::FileSet::Options o;
                 o.pattern = spec.lane.file;
                 o.port = spec.port;

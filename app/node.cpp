@@ -239,6 +239,8 @@ Result<> Node::make_lanes(dp::Runtime::Stages& stages) {
                 config.port = spec.port;
                 config.queue = q;
                 config.io_worker_cpus = control_cpus();
+                if (getrandom(&config.seed, sizeof(config.seed), 0) < 0)
+                    return fail(errno, "no random numbers: {}", std::strerror(errno));
                 SLUICE_TRY(lane, lanes_->add(config, device));
                 stages[writer_node(spec.port, q)] = std::make_unique<capture::WriterStage>(*lane);
             }

@@ -42,8 +42,8 @@ Result<> BlockPool::init(std::uint32_t block_bytes, std::uint32_t count) {
     if (!huge_) {
         memory = ::mmap(nullptr, memory_bytes_, kProtection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
-            return fail(errno, "capture: no memory for {} blocks of {} bytes; expected {} MiB free, "
-                        "or a smaller buffer (-B)", count, block_bytes, memory_bytes_ >> 20);
+            return fail(errno, "capture: no memory for {} blocks of {} bytes; expected {} MiB "
+                        "free, or a smaller buffer (-B)", count, block_bytes, memory_bytes_ >> 20);
         ::madvise(memory, memory_bytes_, MADV_HUGEPAGE);
         // Page faults belong here and not on the packet path.
         std::memset(memory, 0, memory_bytes_);

@@ -38,6 +38,11 @@ Result<> BlockWriter::init() {
     auto file = std::make_unique<File>();
     file->stream = true;
     file->path = options_.stream == "-" ? "standard output" : options_.stream;
+    if (options_.stream.empty()) {  // nothing is written
+        file_ = file.get();
+        files_.push_back(std::move(file));
+        return {};
+    }
     file->fd = options_.stream == "-" ? ::dup(STDOUT_FILENO)
                                       : ::open(options_.stream.c_str(), O_WRONLY | O_CLOEXEC);
     if (file->fd < 0)

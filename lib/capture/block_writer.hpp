@@ -61,7 +61,9 @@ class BlockWriter {
     bool poll(Instant now, std::int64_t wall_ns) noexcept;
     // All blocks that were handed over, sealed and empty ones included, are written and back, and
     // every file that has its last block is closed.
-    bool drained() const noexcept { return waiting_.empty() && in_flight_.empty() && !files_open(); }
+    bool drained() const noexcept {
+        return waiting_.empty() && in_flight_.empty() && !files_open();
+    }
     // Gives up: closes what is open after the last whole record.
     void abandon() noexcept;
 

@@ -151,7 +151,7 @@ Filter::Filter(std::string expression, std::unique_ptr<const Programs> programs)
 
 Filter::~Filter() = default;
 
-Result<std::shared_ptr<const Filter>> Filter::compile(const std::string& expression,
+Result<std::unique_ptr<const Filter>> Filter::compile(const std::string& expression,
                                                       pcap::Linktype linktype,
                                                       std::uint32_t snaplen, Engine best) {
     if (expression.size() > kExpressionMax)
@@ -183,8 +183,8 @@ Result<std::shared_ptr<const Filter>> Filter::compile(const std::string& express
     Engine engine = best;
     for (unsigned tags = 0; tags <= (into_vlans ? kTagsMax : 0); ++tags)
         if (!programs->by_tags[tags].prepare()) engine = Engine::libpcap;
-    // The constructor is private, which make_shared cannot reach.
-    std::shared_ptr<Filter> filter(new Filter(expression, std::move(programs)));
+    // The constructor is private, which make_unique cannot reach.
+    std::unique_ptr<Filter> filter(new Filter(expression, std::move(programs)));
     filter->engine_ = engine;
     filter->looks_into_vlans_ = into_vlans;
     return filter;

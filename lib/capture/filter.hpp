@@ -25,7 +25,7 @@ class Filter {
     enum class Engine : std::uint8_t { native, libpcap };
 
     // snaplen: 0 is no limit. `best` leaves native code out, for tests and comparisons.
-    static Result<std::shared_ptr<const Filter>> compile(const std::string& expression,
+    static Result<std::unique_ptr<const Filter>> compile(const std::string& expression,
                                                          pcap::Linktype linktype,
                                                          std::uint32_t snaplen,
                                                          Engine best = Engine::native);

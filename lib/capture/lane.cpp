@@ -3,7 +3,6 @@
 #include <rte_cycles.h>
 #include <rte_lcore.h>
 #include <signal.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -85,6 +84,7 @@ Result<BlockWriter::Options> writer_options(const LaneConfig& c, bool stream) {
 
 Result<std::unique_ptr<pcap::BlockIo>> make_io(const LaneConfig& c, BlockPool& pool,
                                                bool stream) {
+    if (c.io == IoKind::none) return pcap::make_null_io();
     if (stream || c.codec != pcap::Codec::none || c.io == IoKind::posix)
         return pcap::make_posix_io();
     auto uring = pcap::make_uring_io(pool.memory(), kIoDepth, c.io_worker_cpus);
@@ -99,7 +99,7 @@ Result<std::unique_ptr<pcap::BlockIo>> make_io(const LaneConfig& c, BlockPool& p
 }  // namespace
 
 Result<LaneConfig> checked(LaneConfig c) {
-    if (c.file.empty())
+    if (c.file.empty() && c.io != IoKind::none)
         return fail(EINVAL, "capture of {}: no file; expected a path, \"-\" or a FIFO", c.port);
     if (c.snaplen == 0 || c.snaplen > pcap::kSnaplenMax)
         return fail(EINVAL, "capture: snaplen of {} bytes, expected 1 to {}", c.snaplen,
@@ -129,7 +129,7 @@ Result<LaneConfig> checked(LaneConfig c) {
 
 Result<std::unique_ptr<Lane>> Lane::create(const LaneConfig& config, const WallClock& clock) {
     SLUICE_TRY(const LaneConfig c, checked(config));
-    const bool stream = is_stream(c.file);
+    const bool stream = c.io == IoKind::none || is_stream(c.file);
     SLUICE_TRY(BlockWriter::Options writer, writer_options(c, stream));
     SLUICE_TRY(auto pool, BlockPool::create(c.block_bytes, static_cast<std::uint32_t>(
                                                                c.buffer_bytes / c.block_bytes)));
@@ -153,8 +153,7 @@ Result<> Lane::init() {
     if (config_.flow_cutoff != 0) {
         FlowCutoff::Options options;
         options.bytes = config_.flow_cutoff;
-        if (::getrandom(&options.seed, sizeof(options.seed), 0) < 0)
-            return fail(errno, "no random numbers: {}", std::strerror(errno));
+        options.seed = config_.seed;
         SLUICE_TRY(cutoff_, FlowCutoff::create(options));
     }
     writer_->on_failure([this] { packer_.rotate(); });
@@ -174,18 +173,15 @@ Result<> Lane::change(std::optional<std::string> filter, std::optional<std::uint
         next->snaplen = *snaplen;
     }
     if (filter) {
-        next->filter.reset();
+        next->filter = nullptr;
         if (!filter->empty()) {
-            SLUICE_TRY(next->filter, Filter::compile(*filter, config_.linktype, config_.snaplen));
+            SLUICE_TRY(auto made, Filter::compile(*filter, config_.linktype, config_.snaplen));
+            next->filter = made.get();
+            filters_.push_back(std::move(made));
         }
     }
     settings_.store(next.get(), std::memory_order_release);
     kept_.push_back(std::move(next));
-    // All but the newest and what the lcore may still look at can go.
-    const Settings* const used = in_use_.load(std::memory_order_acquire);
-    std::erase_if(kept_, [&](const auto& s) {
-        return s.get() != used && s.get() != now && s != kept_.back();
-    });
     return {};
 }
 
@@ -195,7 +191,7 @@ Result<> Lane::change(std::optional<std::string> filter, std::optional<std::uint
 unsigned Lane::select(rte_mbuf* const* packets, unsigned count, Instant now,
                       const Settings& settings, std::uint16_t* which) noexcept {
     unsigned n = count;
-    if (settings.filter) {
+    if (settings.filter != nullptr) {
         n = settings.filter->match(packets, count, which);
         counters_.filtered.add(count - n);
     } else {
@@ -226,7 +222,6 @@ void Lane::record(Instant now, rte_mbuf* const* packets, unsigned count, bool fu
                   std::uint32_t direction) noexcept {
     const std::uint64_t begin = rte_rdtsc();
     const Settings* const settings = settings_.load(std::memory_order_acquire);
-    in_use_.store(settings, std::memory_order_release);
     Packer::Batch batch;
     batch.packets = packets;
     batch.count = count;
@@ -236,7 +231,7 @@ void Lane::record(Instant now, rte_mbuf* const* packets, unsigned count, bool fu
     batch.snaplen = settings->snaplen;
     batch.direction = direction;
     std::array<std::uint16_t, dp::kBurstMax> which;
-    if (settings->filter || config_.sample > 1 || cutoff_) {
+    if (settings->filter != nullptr || config_.sample > 1 || cutoff_) {
         batch.count = select(packets, count, now, *settings, which.data());
         batch.which = which.data();
     }
@@ -354,7 +349,7 @@ LaneStats Lane::stats() const {
     s.buffer_percent = 100 - std::min(100u, pool_->free_count() * 100 / pool_->count());
     s.over = over();
     const Settings* const settings = settings_.load(std::memory_order_acquire);
-    s.filter = settings->filter ? settings->filter->expression() : "";
+    s.filter = settings->filter != nullptr ? settings->filter->expression() : "";
     s.snaplen = settings->snaplen;
     return s;
 }

@@ -23,7 +23,8 @@
 
 namespace sluice::capture {
 
-enum class IoKind : std::uint8_t { automatic, uring, posix };
+// none: everything but the disk, to see what the cores can do.
+enum class IoKind : std::uint8_t { automatic, uring, posix, none };
 
 // One stream of packets, in the order of one lcore, to one file after the other.
 struct LaneConfig {
@@ -36,6 +37,7 @@ struct LaneConfig {
     std::string filter;      // pcap-filter(7); empty: everything
     std::uint32_t sample = 1;  // every so many-th packet
     std::uint64_t flow_cutoff = 0;  // bytes of each flow; 0: all
+    std::uint64_t seed = 0;         // so that nobody outside can make flows collide
     pcap::RotationLimits rotation;      // -b
     FileLimits stop;                    // -a, -c
     std::uint32_t stop_files = 0;
@@ -124,7 +126,7 @@ class Lane {
   private:
     // What may change while it runs.
     struct Settings {
-        std::shared_ptr<const Filter> filter;
+        const Filter* filter = nullptr;  // one of filters_
         std::uint32_t snaplen = 0;
     };
 
@@ -143,8 +145,9 @@ class Lane {
     std::unique_ptr<BlockWriter> writer_;
 
     std::atomic<const Settings*> settings_{nullptr};
-    std::atomic<const Settings*> in_use_{nullptr};  // by the lcore, since its last burst
-    std::vector<std::unique_ptr<const Settings>> kept_;  // all since the start; few and small
+    // All since the start: they are few and small, and who knows what the lcore still looks at.
+    std::vector<std::unique_ptr<const Settings>> kept_;
+    std::vector<std::unique_ptr<const Filter>> filters_;
 
     Stamper stamper_;
     std::optional<FlowCutoff> cutoff_;

@@ -385,8 +385,10 @@ Packer::Outcome Packer::pack(const Batch& given) noexcept {
     unsigned done = 0;
     while (done < batch.count && !finished_) {
         std::uint64_t most = batch.count - done;
-        if (options_.stop.packets != 0)
+        if (options_.stop.packets != 0) {
             most = std::min(most, options_.stop.packets - total_records_);
+            if (most == 0) break;
+        }
         if (options_.next_file.packets != 0) {
             if (file_records_ >= options_.next_file.packets && !switch_file(now)) break;
             most = std::min(most, options_.next_file.packets - file_records_);
@@ -399,13 +401,6 @@ Packer::Outcome Packer::pack(const Batch& given) noexcept {
             case Format::pcapng: packed = pack_some<Format::pcapng>(batch, done, end, out); break;
         }
         done += packed;
-        if (options_.stop.packets != 0 && total_records_ >= options_.stop.packets) {
-            // The trailer may have to wait for a block; finish() is called until it could.
-            over_.store(true, std::memory_order_release);
-            out.refused = batch.count - done;
-            commit();
-            return out;
-        }
         if (done < end) {
             // One without a block; the next may be shorter, but order matters more than one packet.
             if (finished_) break;
@@ -414,7 +409,10 @@ Packer::Outcome Packer::pack(const Batch& given) noexcept {
             ++done;
         }
     }
-    if (finished_)
+    const bool enough = options_.stop.packets != 0 && total_records_ >= options_.stop.packets;
+    // The trailer may have to wait for a block; finish() is called until it could be written.
+    if (enough) over_.store(true, std::memory_order_release);
+    if (finished_ || enough)
         out.refused = batch.count - done;
     else if (done < batch.count) {
         out.lost += batch.count - done;

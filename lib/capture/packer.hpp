@@ -117,7 +117,8 @@ class Packer {
     void commit() noexcept;
     void set_limit_in_block() noexcept;
     std::uint64_t file_position() const noexcept {
-        return file_base_ + (block_ == nullptr ? 0 : static_cast<std::uint64_t>(at_ - block_->data));
+        const auto in_block = block_ == nullptr ? 0 : at_ - block_->data;
+        return file_base_ + static_cast<std::uint64_t>(in_block);
     }
 
     BlockPool& pool_;

@@ -44,4 +44,7 @@ Result<std::unique_ptr<BlockIo>> make_uring_io(std::span<std::byte> buffers, uns
 // pwrite(), or write() where the file is a pipe: done when submit() returns.
 std::unique_ptr<BlockIo> make_posix_io();
 
+// Writes nothing, at once.
+std::unique_ptr<BlockIo> make_null_io();
+
 }  // namespace sluice::pcap

@@ -60,7 +60,34 @@ class PosixIo final : public BlockIo {
     std::deque<Completion> done_;
 };
 
+class NullIo final : public BlockIo {
+  public:
+    unsigned room() const noexcept override {
+        return kDepth - static_cast<unsigned>(done_.size());
+    }
+    void submit(int, std::span<const std::byte> bytes, std::uint64_t,
+                std::uint64_t cookie) noexcept override {
+        done_.push_back({cookie, static_cast<std::int64_t>(bytes.size())});
+    }
+    unsigned poll(std::span<Completion> out) noexcept override {
+        unsigned count = 0;
+        for (; count < out.size() && !done_.empty(); ++count) {
+            out[count] = done_.front();
+            done_.pop_front();
+        }
+        return count;
+    }
+    bool direct() const noexcept override { return false; }
+    bool blocks() const noexcept override { return false; }
+    const char* name() const noexcept override { return "none"; }
+
+  private:
+    std::deque<Completion> done_;
+};
+
 }  // namespace
+
+std::unique_ptr<BlockIo> make_null_io() { return std::make_unique<NullIo>(); }
 
 std::unique_ptr<BlockIo> make_posix_io() { return std::make_unique<PosixIo>(); }
 

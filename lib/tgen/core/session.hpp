@@ -93,7 +93,8 @@ class ClientSession {
     void sent(Instant now) noexcept;
 
     // Whether all data SDUs are of one size, and numbered or plain: then a burst can be built
-    // without asking for each of them. The next one is next_seq(), and sent_run() says that `count` have gone.
+    // without asking for each of them. The next one is next_seq(), and sent_run() says that
+    // `count` have gone.
     bool uniform() const noexcept {
         return settings_.sizes.is_constant() &&
                (plain() || (settings_.mode == Mode::stamped &&

@@ -169,7 +169,7 @@ Packet packet_of(Pool& pool, const Bytes& b, std::uint16_t segment = 2048) {
     return p;
 }
 
-std::shared_ptr<const Filter> filter_of(const std::string& expression,
+std::unique_ptr<const Filter> filter_of(const std::string& expression,
                                         Engine best = Engine::native) {
     auto filter = Filter::compile(expression, pcap::Linktype::ethernet, 65535, best);
     if (!filter) FAIL(filter.error().message);

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+#include "base/result.hpp"
+
+namespace sluice::app {
+
+// Gives root up for good, in all threads: what was opened stays open, files are written as `name`.
+Result<> become_user(const std::string& name);
+
+}  // namespace sluice::app
