@@ -25,13 +25,18 @@ METHOD = {
     'gbps': 'bytes of packets * 8 * rate',
     'drop_pct': 'of what the source offered in the same window; null: the tool holds its source '
                 'back, or does not say',
-    'cycles_per_packet': 'by the tool\'s own account; only ours has one',
+    'cycles_per_packet': 'of the core that receives, by the tool\'s own account; only ours has '
+                         'one, the others\' is CPU time (cycles_by)',
     'cpu_cycles_per_packet': 'CPU time of the tool\'s processes; for dpdk-dumpcap and dpdk-pdump '
                              'without the copy in the application looked into',
     'busy_cores': 'of the whole machine: also the source, the page cache and kernel threads',
+    'fresh': 'a new file that grows by being written to; fio without fallocate',
+    'extended': 'ours as it comes: a new file, extended by fallocate a GiB at a time',
+    'preallocated': 'a new file, all of it made by fallocate before',
     'recycled': 'ours overwrites its own ring of files, from the second lap on; fio overwrites one '
                 'file',
-    'cores': 'ours: lcores that receive or write; io_uring\'s kernel threads are in busy_cores',
+    'cores': 'ours on one: all threads and io_uring\'s kernel threads on that core; on two: the '
+             'second has the writer, io_uring\'s kernel threads and the control thread',
     'kernel tools': 'over veth, fed by testpmd through net_af_packet, which limits them',
     'page cache': 'before tools that write through it, memory is touched and freed again',
     'ratios': 'median of the ratios within the repetitions, interval from order statistics',
@@ -69,6 +74,7 @@ def cells_of(works, quick):
     """All rows; the quick ones are those that the aims are about."""
     small, mix, full = works
     cells = [Cell(Ours(cores, mode), small) for cores in (1, 2) for mode in FILE_MODES]
+    cells += [Cell(Ours(cores, 'extended'), small) for cores in (1, 2)]
     for work in (full,) if quick else (mix, full):
         for cores in (2,) if quick else (1, 2):
             cells += [Cell(Ours(cores, mode), work)
@@ -140,12 +146,16 @@ def median_known(samples, attribute):
 
 
 def row_of(cell, samples):
+    own, by_time = median_known(samples, 'cycles'), median_known(samples, 'cpu_cycles')
     mpps = spread([s.pps / 1e6 for s in samples])
     extra = {}
-    for name in ('io', 'bound_by', 'stages'):
+    for name in ('io', 'bound_by'):
         found = [s.extra[name] for s in samples if s.extra.get(name) is not None]
         if found:
             extra[name] = found[-1]
+    stages = [s.extra['stages'] for s in samples if s.extra.get('stages')]
+    if stages:
+        extra['stages'] = {name: stats.median([s[name] for s in stages]) for name in stages[0]}
     for name in ('stamp_error_ns', 'offered_pps'):
         found = [s.extra[name] for s in samples if s.extra.get(name) is not None]
         if found:
@@ -156,8 +166,8 @@ def row_of(cell, samples):
             'gbps': mpps['median'] * cell.work.size * 8e-3,
             'file_mb_s': spread([s.file_bps / 1e6 for s in samples]),
             'drop_pct': median_known(samples, 'drop_pct'),
-            'cycles_per_packet': median_known(samples, 'cycles'),
-            'cpu_cycles_per_packet': median_known(samples, 'cpu_cycles'),
+            'cycles_per_packet': by_time if own is None else own,
+            'cycles_by': 'cpu time' if own is None else 'tool', 'cpu_cycles_per_packet': by_time,
             'busy_cores': median_known(samples, 'busy_cores'), 'n': len(samples),
             'samples_mpps': [s.pps / 1e6 for s in samples], **extra}
 
@@ -210,7 +220,7 @@ def ratios_of(samples, works):
 
 def describe(row):
     drop = '' if row['drop_pct'] is None else f'  drop {row["drop_pct"]:.1f} %'
-    cycles = row['cycles_per_packet'] or row['cpu_cycles_per_packet'] or float('nan')
+    cycles = float('nan') if row['cycles_per_packet'] is None else row['cycles_per_packet']
     variant = f' ({row["variant"]})' if row['variant'] else ''
     return (f'{row["tool"] + variant:24} {row["work"]:>5} B {row["cores"]} core(s) '
             f'{row["file_mode"]:12} {row["mpps"]["min"]:8.3f} / {row["mpps"]["median"]:8.3f} / '

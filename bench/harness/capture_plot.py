@@ -20,7 +20,8 @@ def _bars(axes, names, spreads, colours, unit):
                     [s['max'] - s['median'] for s in spreads]], capsize=2,
               error_kw={'linewidth': 0.8})
     for place, median, s in zip(places, medians, spreads):
-        axes.text(s['max'], place, f'  {median:.3g}', va='center', fontsize=7)
+        shown = f'{median:.0f}' if median >= 100 else f'{median:.3g}'
+        axes.text(s['max'], place, '  ' + shown, va='center', fontsize=7)
     axes.set_yticks(list(places), names, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel(unit, fontsize=8)
@@ -29,24 +30,25 @@ def _bars(axes, names, spreads, colours, unit):
 
 
 def draw(result, path):
-    works = [name for name in ('64', 'mix', '1518')
-             if any(row['work'] == name for row in result['rows'])]
-    pyplot, figure, title = figure_of(result, (11, 3 + 3.2 * len(works)))
-    grid = figure.add_gridspec(len(works) + (1 if result['limits'] else 0), 1)
-    for at, work in enumerate(works):
+    panels = []
+    for work in ('64', 'mix', '1518'):
         rows = [row for row in result['rows'] if row['work'] == work]
+        if rows:
+            title = f'{work} bytes' if work.isdigit() else f'{work}, {rows[0]["size"]:.0f} bytes'
+            colours = [OURS if row['tool'] == 'sluice-capture' else PEERS for row in rows]
+            panels.append((title, [label(row) for row in rows], [row['mpps'] for row in rows],
+                           colours, 'million packets a second: median, least and most'))
+    limits = result['limits']
+    if limits:
+        panels.append(('what the disk takes',
+                       [f'{limit["tool"]}, {limit["file_mode"]}' for limit in limits],
+                       [limit['mb_s'] for limit in limits], LIMITS, 'MB/s onto the disk'))
+    heights = [len(panel[1]) + 3 for panel in panels]  # in bars
+    pyplot, figure, set_title = figure_of(result, (11, 1.5 + 0.28 * sum(heights)))
+    grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
+    for at, (title, names, spreads, colours, unit) in enumerate(panels):
         axes = figure.add_subplot(grid[at])
-        _bars(axes, [label(row) for row in rows], [row['mpps'] for row in rows],
-              [OURS if row['tool'] == 'sluice-capture' else PEERS for row in rows],
-              'million packets a second: median, least and most')
-        size = rows[0]['size']
-        axes.set_title(f'{work}, {size:.0f} bytes' if not work.isdigit() else f'{work} bytes',
-                       fontsize=10)
-    if result['limits']:
-        axes = figure.add_subplot(grid[len(works)])
-        limits = result['limits']
-        _bars(axes, [f'{limit["tool"]}, {limit["file_mode"]}' for limit in limits],
-              [limit['mb_s'] for limit in limits], LIMITS, 'MB/s onto the disk')
-        axes.set_title('what the disk takes', fontsize=10)
-    title(f'Capture to disk, {result["repetitions"]} repetitions in turns')
+        _bars(axes, names, spreads, colours, unit)
+        axes.set_title(title, fontsize=10)
+    set_title(f'Capture to disk, {result["repetitions"]} repetitions in turns')
     save(pyplot, figure, path)

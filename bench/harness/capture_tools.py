@@ -119,6 +119,13 @@ def account(row):
     return row['received'] - gone - sum((row.get('drops') or {}).values())
 
 
+def stages_of(row):
+    """Cycles a packet by stage, or None for a run that had no lanes."""
+    stages = {'receive_and_pack': row.get('cycles_per_packet'),
+              'write': row.get('writer_cycles_per_packet')}
+    return stages if stages['write'] is not None else None
+
+
 def final_report(log):
     """The object that --json prints at the end."""
     for line in reversed(log.splitlines()):
@@ -150,8 +157,9 @@ class Ours(Tool):
             return ['-w', bench.disk.file('ring.pcap'), '-b', f'filesize:{RING_FILE_GB * 10**6}',
                     '-b', f'files:{RING_FILES}'], None
         path = bench.disk.file(f'{tag}.pcap')
-        size = '0' if self.file_mode == 'fresh' else f'{FILE_GB_MAX}G'
-        return ['-w', path, '--prealloc', size, '-a', f'filesize:{FILE_GB_MAX * 10**6}'], path
+        ahead = {'fresh': ['--prealloc', '0'], 'preallocated': ['--prealloc', f'{FILE_GB_MAX}G'],
+                 'extended': []}[self.file_mode]
+        return ['-w', path, *ahead, '-a', f'filesize:{FILE_GB_MAX * 10**6}'], path
 
     def command(self, bench, tag, work, socket):
         # One core is one in all: also the control thread and io_uring's helpers go there.
@@ -215,7 +223,7 @@ class Ours(Tool):
                             cycles=last.get('cycles_per_packet'),
                             extra={'io': last.get('io'), 'offered_pps': offered,
                                    'stamp_error_ns': last.get('stamp_error_ns'),
-                                   'stages': last.get('stages')})
+                                   'stages': stages_of(last)})
 
 
 class Primary:

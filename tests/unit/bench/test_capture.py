@@ -128,6 +128,12 @@ class Reading(unittest.TestCase):
         self.assertRaises(BenchError, capture_tools.final_report, 'EAL: up\n')
         self.assertRaises(BenchError, capture_tools.final_report, '{"cut')
 
+    def test_cycles_by_stage(self):
+        self.assertEqual(capture_tools.stages_of({'cycles_per_packet': 20.0,
+                                                  'writer_cycles_per_packet': 3.0}),
+                         {'receive_and_pack': 20.0, 'write': 3.0})
+        self.assertIsNone(capture_tools.stages_of({'received': 1}))
+
     def test_packets_that_nobody_accounts_for(self):
         row = {'received': 100, 'written': 60, 'filtered': 20, 'sampled_out': 5, 'cut_off': 5,
                'drops': {'no_chunk': 7, 'disk_error': 3}}
@@ -199,12 +205,15 @@ class Rows(unittest.TestCase):
     def test_a_row_and_a_limit(self):
         cell = capture.Cell(capture_tools.Ours(2, 'fresh'), WORKS[0])
         row = capture.row_of(cell, [Sample(3e7, 2.4e9, 1.0, 50.0, 60.0, 1.5,
-                                           {'io': 'uring', 'stamp_error_ns': 90}),
+                                           {'io': 'uring', 'stamp_error_ns': 90, 'stages':
+                                            {'receive_and_pack': 50.0, 'write': 4.0}}),
                                     Sample(1e7, 0.8e9), Sample(2e7, 1.6e9, 0.0)])
         self.assertEqual(row['mpps'], {'min': 10.0, 'median': 20.0, 'max': 30.0})
         self.assertAlmostEqual(row['gbps'], 20.0 * 64 * 8e-3)
         self.assertEqual((row['drop_pct'], row['cycles_per_packet'], row['n']), (0.5, 50.0, 3))
         self.assertEqual((row['io'], row['stamp_error_ns']), ('uring', 90))
+        self.assertEqual((row['cycles_by'], row['cpu_cycles_per_packet']), ('tool', 60.0))
+        self.assertEqual(row['stages'], {'receive_and_pack': 50.0, 'write': 4.0})
         self.assertIn('20.000', capture.describe(row))
         limit = capture.limit_of(capture.Cell(capture_limits.Fio('fresh'), None),
                                  [Sample(0.0, 3e9), Sample(0.0, 1e9)])
