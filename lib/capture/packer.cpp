@@ -153,6 +153,9 @@ void Packer::put(const std::byte* bytes, std::size_t size) noexcept {
 
 bool Packer::begin_file(std::int64_t wall_ns) noexcept {
     if (!want_spares(1)) return false;
+    // Whatever began it: who asked for a new file has it. Not before, or else a request that came
+    // when no block was free would be forgotten.
+    rotate_done_ = rotate_asked_.load(std::memory_order_relaxed);
     file_base_ = 0;
     file_records_ = 0;
     file_begun_ns_ = wall_ns;
@@ -205,16 +208,13 @@ bool Packer::due_by_time_or_request(std::int64_t wall_ns) noexcept {
     const std::uint32_t asked = rotate_asked_.load(std::memory_order_relaxed);
     const bool request = asked != rotate_done_;
     const std::int64_t longest = options_.next_file.duration.ns;
-    if (!request && (longest == 0 || wall_ns - file_begun_ns_ < longest)) return false;
-    rotate_done_ = asked;
-    return true;
+    return request || (longest != 0 && wall_ns - file_begun_ns_ >= longest);
 }
 
 void Packer::idle(std::int64_t wall_ns) noexcept {
-    if (finished_) return;
+    if (finished_ || over()) return;
     if (block_ == nullptr) {
         begin_file(wall_ns);
-        rotate_done_ = rotate_asked_.load(std::memory_order_relaxed);
         return;
     }
     // By time alone an empty file is not followed by another.
@@ -337,7 +337,8 @@ unsigned Packer::pack_run(const Batch& batch, unsigned begin, unsigned end,
         // Written in order, but to memory that the disk's end has long left: a line at a time would
         // come too late.
         __builtin_prefetch(at + kWriteAhead, 1);
-        if (size + kCopySlack > static_cast<std::size_t>(fast_end - at)) [[unlikely]] {
+        // Signed: behind a record that was longer than its file is to be, nothing is left or less.
+        if (std::ptrdiff_t{size} + kCopySlack > fast_end - at) [[unlikely]] {
             leave();
             const bool good = append_slowly<F>(m, kept, clock, after, batch);
             at = at_;
@@ -376,7 +377,7 @@ Packer::Outcome Packer::pack(const Batch& given) noexcept {
     // Stamps do not run backwards, whatever the clocks do.
     batch.wall.first_ns = std::max(last_ns_, batch.wall.first_ns);
     const std::int64_t now = batch.wall.first_ns;
-    if (finished_) {
+    if (finished_ || over()) {
         out.refused = batch.count;
         return out;
     }
