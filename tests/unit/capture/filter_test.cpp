@@ -173,7 +173,7 @@ std::unique_ptr<const Filter> filter_of(const std::string& expression,
                                         Engine best = Engine::native) {
     auto filter = Filter::compile(expression, pcap::Linktype::ethernet, 65535, best);
     if (!filter) FAIL(filter.error().message);
-    return *filter;
+    return std::move(*filter);
 }
 
 // Verdicts of one burst.
