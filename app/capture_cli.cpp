@@ -128,13 +128,15 @@ void CaptureCli::add_to(CLI::App& app) {
     app.add_option("-B", buffer, "MiB of buffer for each port and queue (128)");
     app.add_option("--queues", queues, "receive queues of each port (RSS), a file for each");
     app.add_option("--mtu", mtu, "largest packet of the ports, for jumbo frames");
+    app.add_flag("--merge", merge, "one file for all ports and queues, in the order of time");
     app.add_flag("--null", null, "receive, and write nothing: the most this machine can receive");
     app.add_option("--disk-limit", disk_limit, "bytes of all files of the capture, or PERCENT% of "
                                                "the file system; the oldest files go");
     app.add_option("--flow-cutoff", flow_cutoff, "keep only so many bytes of each flow");
     app.add_option("--sample", sample, "keep 1/N of the packets");
     app.add_option("--compress", compress, "zstd or lz4, on the writers' cores");
-    app.add_option("--io", io, "uring, posix, or none: copy, but write nothing")->check(CLI::IsMember({"uring", "posix", "none"}));
+    app.add_option("--io", io, "uring, posix, or none: copy, but write nothing")
+        ->check(CLI::IsMember({"uring", "posix", "none"}));
     app.add_option("--io-lcore", io_lcore, "lcore for the writers; without it they are threads, or "
                                            "share the receiving lcore if that is the only one");
     app.add_option("--prealloc", preallocate, "bytes that files are extended by (1 GiB), 0: none");
@@ -229,6 +231,7 @@ Result<Config> CaptureCli::config(const ConfigScope& scope) const {
         spec.direction = "rx";
         spec.lane = lane;
         spec.null = null;
+        spec.merge = merge;
         if (io_lcore >= 0) spec.io_lcore = LcoreId(static_cast<std::uint16_t>(io_lcore));
         out.ports.push_back(std::move(port));
         out.captures.push_back(std::move(spec));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <set>
 
 #include "app/capture_cli.hpp"
 #include "capture/capture_stage.hpp"
@@ -183,6 +184,7 @@ void read_lane(ConfigTable& table, CaptureSpec& spec) {
     lane.buffer_bytes = table.size("buffer").optional(lane.buffer_bytes);
     lane.stop_on_error =
         table.choice("on_error", {"retry", "stop"}).optional("retry") == "stop";
+    spec.merge = table.boolean("merge").optional(false);
     if (const auto id = table.uint("io_lcore", 0, kLcoreMax).maybe())
         spec.io_lcore = LcoreId(static_cast<std::uint16_t>(*id));
     if (const auto good = capture::checked(lane); !good) table.error("file", good.error().message);
@@ -195,8 +197,8 @@ void read_captures(ConfigTable& root, Config& config, const ConfigScope& scope) 
         spec.file = table.string("file").required();
         spec.where = table.where("port");
         spec.direction = table.choice("direction", {"rx", "tx", "both"}).optional("both");
-        spec.snaplen = static_cast<std::uint32_t>(table.size("snaplen", 1, pcap::kSnaplenMax)
-                                                      .optional(pcap::kSnaplenMax));
+        const std::uint32_t most = scope.role == "capture" ? pcap::kSnaplenMax : 65535;
+        spec.snaplen = static_cast<std::uint32_t>(table.size("snaplen", 1, most).optional(most));
         spec.group_readable = table.boolean("group_readable").optional(false);
         if (scope.role == "capture") read_lane(table, spec);
         check_port_name(table, config, "port", spec.port);
@@ -319,6 +321,7 @@ void lay_out_vmpi(const Config& config, Layout& out) {
 void lay_out_lanes(const Config& config, Layout& out) {
     out.kinds["recorder"] = capture::RecorderStage::kind();
     out.kinds["capture_writer"] = capture::WriterStage::kind();
+    std::set<std::string> merged;  // files; one writer for each
     for (const CaptureSpec& spec : config.captures)
         for (const PortConfig& port : config.ports) {
             const dp::PortOptions& o = port.options;
@@ -327,7 +330,7 @@ void lay_out_lanes(const Config& config, Layout& out) {
                 const std::string recorder = recorder_node(o.name, q);
                 out.graph.nodes.push_back({recorder, "recorder", {{"device", o.device}},
                                            port.lcore, "", o.rx_descriptors + 128u, spec.where});
-                if (spec.null) continue;
+                if (spec.null || (spec.merge && !merged.insert(spec.lane.file).second)) continue;
                 out.graph.nodes.push_back({writer_node(o.name, q), "capture_writer",
                                            {{"file", spec.lane.file}}, spec.io_lcore,
                                            spec.io_lcore ? "" : recorder, 0, spec.where});
@@ -373,6 +376,7 @@ Result<> check_captures(const Config& config) {
     for (const CaptureSpec& spec : config.captures) {
         if (spec.null || spec.lane.io == capture::IoKind::none) continue;
         SLUICE_TRY_VOID(capture::checked(spec.lane));
+        if (spec.merge) continue;
         for (const PortConfig& port : config.ports)
             for (unsigned q = 0; q < port.options.rx_queues; ++q) {
                 if (port.options.name != spec.port) continue;

@@ -56,6 +56,7 @@ struct CaptureSpec {
     capture::LaneConfig lane;
     std::optional<LcoreId> io_lcore;
     bool null = false;   // receive only
+    bool merge = false;  // with all others that merge into the same file
 };
 
 struct Config {

@@ -28,25 +28,64 @@ Result<capture::Lane*> Lanes::add(const capture::LaneConfig& config, const dp::P
     if (!lane)
         return fail(lane.error().code, "{}{}", config.where.empty() ? "" : config.where + ": ",
                     lane.error().message);
-    lanes_.push_back({std::move(*lane), &port, false});
+    Entry entry;
+    entry.lane = std::move(*lane);
+    entry.ports = {&port};
+    lanes_.push_back(std::move(entry));
     return lanes_.back().lane.get();
+}
+
+Result<capture::Merge*> Lanes::add_merge(const capture::LaneConfig& file,
+                                         std::vector<capture::LaneConfig> lanes,
+                                         std::vector<const dp::Port*> ports) {
+    auto merge = capture::Merge::create(file, std::move(lanes), clock_);
+    if (!merge)
+        return fail(merge.error().code, "{}{}", file.where.empty() ? "" : file.where + ": ",
+                    merge.error().message);
+    std::sort(ports.begin(), ports.end());
+    ports.erase(std::unique(ports.begin(), ports.end()), ports.end());
+    Entry entry;
+    entry.merge = std::move(*merge);
+    entry.ports = std::move(ports);
+    lanes_.push_back(std::move(entry));
+    return lanes_.back().merge.get();
+}
+
+capture::WriterWork& Lanes::Entry::work() const {
+    return lane ? static_cast<capture::WriterWork&>(*lane) : *merge;
+}
+capture::LaneStats Lanes::Entry::stats() const { return lane ? lane->stats() : merge->stats(); }
+bool Lanes::Entry::over() const { return lane ? lane->over() : merge->over(); }
+
+std::vector<const dp::Port*> Lanes::all_ports() const {
+    std::vector<const dp::Port*> ports = nulls_;
+    for (const Entry& e : lanes_)
+        for (const dp::Port* port : e.ports)
+            if (std::find(ports.begin(), ports.end(), port) == ports.end()) ports.push_back(port);
+    return ports;
 }
 
 void Lanes::add_null(const dp::Port& port) { nulls_.push_back(&port); }
 
 Result<> Lanes::start_threads(bool inline_writers) {
     for (Entry& e : lanes_) {
-        if (inline_writers && !e.lane->wants_thread()) continue;
-        SLUICE_TRY_VOID(e.lane->start_thread());
-        e.threaded = true;
+        if (inline_writers && !e.work().wants_thread()) continue;
+        SLUICE_TRY_VOID(e.work().start_thread());
     }
     return {};
 }
 
 void Lanes::look() {
+    const auto missed = [](const dp::Port& port) {
+        const dp::PortStats s = port.stats();
+        return s.rx_missed + s.rx_no_mbuf;
+    };
     for (const Entry& e : lanes_) {
-        const dp::PortStats s = e.port->stats();
-        e.lane->set_missed(s.rx_missed + s.rx_no_mbuf);
+        if (e.lane) e.lane->set_missed(missed(*e.ports.front()));
+        for (std::size_t i = 0; e.merge && i < e.merge->lanes(); ++i)
+            for (const dp::Port* port : e.ports)
+                if (port->name() == e.merge->lane(i).config().port)
+                    e.merge->lane(i).set_missed(missed(*port));
     }
     const Instant at = now();
     if (at - adjusted_ < capture::WallClock::kInterval) return;
@@ -64,20 +103,28 @@ void Lanes::look() {
 bool Lanes::over() const {
     if (lanes_.empty()) return false;
     return std::all_of(lanes_.begin(), lanes_.end(),
-                       [](const Entry& e) { return e.lane->over(); });
+                       [](const Entry& e) { return e.over(); });
 }
 
 void Lanes::rotate() {
-    for (const Entry& e : lanes_) e.lane->rotate();
+    for (const Entry& e : lanes_) {
+        if (e.lane) e.lane->rotate();
+        if (e.merge) e.merge->rotate();
+    }
 }
 
 Result<> Lanes::change(const std::string& port, std::optional<std::string> filter,
                        std::optional<std::uint32_t> snaplen) {
     bool found = false;
-    for (const Entry& e : lanes_) {
-        if (port != "all" && e.lane->config().port != port) continue;
+    const auto change_one = [&](capture::Lane& lane) -> Result<> {
+        if (port != "all" && lane.config().port != port) return {};
         found = true;
-        SLUICE_TRY_VOID(e.lane->change(filter, snaplen));
+        return lane.change(filter, snaplen);
+    };
+    for (const Entry& e : lanes_) {
+        if (e.lane) SLUICE_TRY_VOID(change_one(*e.lane));
+        for (std::size_t i = 0; e.merge && i < e.merge->lanes(); ++i)
+            SLUICE_TRY_VOID(change_one(e.merge->lane(i)));
     }
     if (!found) return fail(ENOENT, "{} is not being captured", port);
     return {};
@@ -88,8 +135,9 @@ Result<> Lanes::close() {
     closed_ = true;
     Result<> outcome;
     for (const Entry& e : lanes_) {
-        if (auto closed = e.lane->close(); !closed) outcome = closed;
-        const capture::LaneStats s = e.lane->stats();
+        const Result<> closed = e.lane ? e.lane->close() : e.merge->close();
+        if (!closed) outcome = closed;
+        const capture::LaneStats s = e.stats();
         const std::uint64_t sum = s.written + s.disk_error + s.no_chunk + s.filtered +
                                   s.sampled_out + s.cut_off;
         if (sum != s.received)
@@ -100,8 +148,13 @@ Result<> Lanes::close() {
 }
 
 Value Lanes::row(const Entry& e) const {
-    const capture::LaneStats s = e.lane->stats();
-    const dp::PortStats p = e.port->stats();
+    const capture::LaneStats s = e.stats();
+    dp::PortStats p;
+    for (const dp::Port* port : e.ports) {
+        const dp::PortStats one = port->stats();
+        p.rx_missed += one.rx_missed;
+        p.rx_no_mbuf += one.rx_no_mbuf;
+    }
     Value v;
     v["port"] = s.port;
     v["queue"] = s.queue;
@@ -125,6 +178,7 @@ Value Lanes::row(const Entry& e) const {
     v["writer_cycles_per_packet"] = per_packet(s.writer_cycles, s.written);
     v["stamp_error_ns"] = s.stamp_error_max_ns;
     v["stamp_error_now_ns"] = s.stamp_error_ns;
+    v["restamped"] = s.restamped;
     v["io"] = s.io;
     v["filter"] = s.filter;
     v["snaplen"] = s.snaplen;
@@ -146,15 +200,13 @@ Value Lanes::drops() const {
             rows.push_back({{"stage", stage}, {"reason", reason}, {"packets", packets},
                             {"meaning", meaning}});
     };
-    std::vector<const dp::Port*> ports;
     for (const Entry& e : lanes_) {
-        const capture::LaneStats s = e.lane->stats();
-        const std::string stage = fmt::format("{}.q{}", s.port, s.queue);
+        const capture::LaneStats s = e.stats();
+        const std::string stage = e.lane ? fmt::format("{}.q{}", s.port, s.queue) : s.port;
         add(stage, "no_chunk", s.no_chunk, "capture: the disk was slower, no block was free");
         add(stage, "disk_error", s.disk_error, "capture: the file could not be written");
-        if (std::find(ports.begin(), ports.end(), e.port) == ports.end()) ports.push_back(e.port);
     }
-    for (const dp::Port* port : ports) {
+    for (const dp::Port* port : all_ports()) {
         const dp::PortStats p = port->stats();
         add(port->name(), "nic_missed", p.rx_missed, "the port's receive ring was full");
         add(port->name(), "no_mbuf", p.rx_no_mbuf, "the packet pool was empty");
@@ -182,9 +234,8 @@ std::string Lanes::progress(double seconds) {
     std::uint64_t packets = 0, bytes = 0, file_bytes = 0, no_chunk = 0, disk = 0, missed = 0;
     unsigned buffer = 0;
     std::string file;
-    std::vector<const dp::Port*> ports = nulls_;
     for (const Entry& e : lanes_) {
-        const capture::LaneStats s = e.lane->stats();
+        const capture::LaneStats s = e.stats();
         packets += s.received;
         bytes += s.bytes;
         file_bytes += s.file_bytes;
@@ -192,9 +243,8 @@ std::string Lanes::progress(double seconds) {
         disk += s.disk_error;
         buffer = std::max(buffer, s.buffer_percent);
         file = s.file;
-        if (std::find(ports.begin(), ports.end(), e.port) == ports.end()) ports.push_back(e.port);
     }
-    for (const dp::Port* port : ports) {
+    for (const dp::Port* port : all_ports()) {
         const dp::PortStats p = port->stats();
         missed += p.rx_missed + p.rx_no_mbuf;
         if (lanes_.empty()) {

@@ -7,6 +7,7 @@
 
 #include "capture/lane.hpp"
 #include "capture/lane_stages.hpp"
+#include "capture/merge.hpp"
 #include "capture/wall_clock.hpp"
 #include "control/value.hpp"
 #include "dataplane/port.hpp"
@@ -20,6 +21,10 @@ class Lanes {
 
     // With EAL up. `port` may be looked at as long as the lanes are.
     Result<capture::Lane*> add(const capture::LaneConfig& config, const dp::Port& port);
+    // Lanes that go into one file; in the order of `lanes`.
+    Result<capture::Merge*> add_merge(const capture::LaneConfig& file,
+                                      std::vector<capture::LaneConfig> lanes,
+                                      std::vector<const dp::Port*> ports);
     // A port that is only received from (--null).
     void add_null(const dp::Port& port);
     // Writers that are not stages of the plan get their threads.
@@ -45,10 +50,15 @@ class Lanes {
 
   private:
     struct Entry {
-        std::unique_ptr<capture::Lane> lane;
-        const dp::Port* port = nullptr;
-        bool threaded = false;
+        std::unique_ptr<capture::Lane> lane;    // either
+        std::unique_ptr<capture::Merge> merge;  // or
+        std::vector<const dp::Port*> ports;     // each once
+
+        capture::WriterWork& work() const;
+        capture::LaneStats stats() const;
+        bool over() const;
     };
+    std::vector<const dp::Port*> all_ports() const;
     control::Value row(const Entry& entry) const;
 
     capture::WallClock clock_;

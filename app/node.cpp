@@ -9,6 +9,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstring>
+#include <set>
 #include <thread>
 
 #include "app/vhost_socket.hpp"
@@ -228,29 +229,64 @@ Result<> Node::make_ethernet(dp::Runtime::Stages& stages) {
 
 Result<> Node::make_lanes(dp::Runtime::Stages& stages) {
     lanes_ = std::make_unique<Lanes>();
-    bool inline_writers = true;
+    // A thread beside a polling lcore on the only CPU would halve both.
+    const std::vector<unsigned> cpus = control_cpus();
+    bool inline_writers = cpus.empty();
+    std::set<std::string> merged;
     for (const CaptureSpec& spec : config_.captures) {
+        inline_writers = inline_writers || spec.io_lcore;
+        if (spec.merge && !spec.null) {
+            if (merged.insert(spec.lane.file).second) SLUICE_TRY_VOID(make_merge(spec, stages));
+            continue;
+        }
         dp::Port& device = *port(spec.port);
         if (spec.null) lanes_->add_null(device);
         for (unsigned q = 0; q < device.options().rx_queues; ++q) {
             capture::Lane* lane = nullptr;
             if (!spec.null) {
-                capture::LaneConfig config = spec.lane;
-                config.port = spec.port;
-                config.queue = q;
-                config.io_worker_cpus = control_cpus();
-                if (getrandom(&config.seed, sizeof(config.seed), 0) < 0)
-                    return fail(errno, "no random numbers: {}", std::strerror(errno));
+                SLUICE_TRY(const capture::LaneConfig config, lane_config(spec, q));
                 SLUICE_TRY(lane, lanes_->add(config, device));
                 stages[writer_node(spec.port, q)] = std::make_unique<capture::WriterStage>(*lane);
             }
             stages[recorder_node(spec.port, q)] = std::make_unique<capture::RecorderStage>(
                 device, static_cast<std::uint16_t>(q), lane);
         }
-        // A thread beside a polling lcore on the only CPU would halve both.
-        if (!spec.io_lcore && !control_cpus().empty()) inline_writers = false;
     }
     return lanes_->start_threads(inline_writers);
+}
+
+Result<capture::LaneConfig> Node::lane_config(const CaptureSpec& spec, unsigned queue) const {
+    capture::LaneConfig config = spec.lane;
+    config.port = spec.port;
+    config.queue = queue;
+    config.io_worker_cpus = control_cpus();
+    if (getrandom(&config.seed, sizeof(config.seed), 0) < 0)
+        return fail(errno, "no random numbers: {}", std::strerror(errno));
+    return config;
+}
+
+// All captures that merge into the file of this one.
+Result<> Node::make_merge(const CaptureSpec& first, dp::Runtime::Stages& stages) {
+    std::vector<capture::LaneConfig> lanes;
+    std::vector<const dp::Port*> devices;
+    for (const CaptureSpec& spec : config_.captures) {
+        if (!spec.merge || spec.lane.file != first.lane.file) continue;
+        const dp::Port* const device = port(spec.port);
+        for (unsigned q = 0; q < device->options().rx_queues; ++q) {
+            SLUICE_TRY(capture::LaneConfig config, lane_config(spec, q));
+            lanes.push_back(std::move(config));
+            devices.push_back(device);
+        }
+    }
+    SLUICE_TRY(const capture::LaneConfig file, lane_config(first, 0));
+    const std::vector<capture::LaneConfig> names = lanes;
+    SLUICE_TRY(capture::Merge* const merge, lanes_->add_merge(file, std::move(lanes), devices));
+    for (std::size_t i = 0; i < names.size(); ++i)
+        stages[recorder_node(names[i].port, names[i].queue)] =
+            std::make_unique<capture::RecorderStage>(
+                *devices[i], static_cast<std::uint16_t>(names[i].queue), &merge->lane(i));
+    stages[writer_node(first.port, 0)] = std::make_unique<capture::WriterStage>(*merge);
+    return {};
 }
 
 void Node::watch() {

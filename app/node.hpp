@@ -57,6 +57,8 @@ class Node {
     Result<> make_vmpi(dp::Runtime::Stages& stages);
     Result<> make_ethernet(dp::Runtime::Stages& stages);
     Result<> make_lanes(dp::Runtime::Stages& stages);
+    Result<> make_merge(const CaptureSpec& first, dp::Runtime::Stages& stages);
+    Result<capture::LaneConfig> lane_config(const CaptureSpec& spec, unsigned queue) const;
     Result<> start_ports();
     void watch();
     void on_punt();

@@ -1,8 +1,6 @@
 #include "capture/lane.hpp"
 
 #include <rte_cycles.h>
-#include <rte_lcore.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -19,7 +17,6 @@ namespace {
 constexpr unsigned kIoDepth = 64;
 constexpr std::uint32_t kBlockAlign = 4096;
 constexpr unsigned kIdlePollsMask = 63;
-constexpr Duration kThreadNap = Duration::microseconds(200);
 
 bool is_stream(const std::string& path) {
     if (path == "-") return true;
@@ -39,21 +36,6 @@ pcap::NgSection section_of_host() {
         "Time stamps: TSC, slewed to CLOCK_REALTIME once a second; packets of a burst are spread "
         "over the time since the poll before. The bound of their error stands in the statistics.";
     return section;
-}
-
-Packer::Options packer_options(const LaneConfig& c) {
-    Packer::Options o;
-    o.format = c.format;
-    o.linktype = c.linktype;
-    o.snaplen = c.snaplen;
-    o.section = section_of_host();
-    o.interface_name = c.port;
-    o.interface_description = fmt::format("queue {}", c.queue);
-    o.filter = c.filter;
-    o.next_file = {c.rotation.bytes, c.rotation.packets, c.rotation.duration};
-    o.stop = c.stop;
-    o.stop_files = c.stop_files;
-    return o;
 }
 
 Result<BlockWriter::Options> writer_options(const LaneConfig& c, bool stream) {
@@ -127,26 +109,65 @@ Result<LaneConfig> checked(LaneConfig c) {
     return c;
 }
 
-Result<std::unique_ptr<Lane>> Lane::create(const LaneConfig& config, const WallClock& clock) {
-    SLUICE_TRY(const LaneConfig c, checked(config));
+Packer::Options Lane::packer_options(const LaneConfig& c) {
+    Packer::Options o;
+    o.format = c.format;
+    o.linktype = c.linktype;
+    o.snaplen = c.snaplen;
+    o.section = section_of_host();
+    o.interfaces = {{c.port, fmt::format("queue {}", c.queue), c.filter}};
+    o.next_file = {c.rotation.bytes, c.rotation.packets, c.rotation.duration};
+    o.stop = c.stop;
+    o.stop_files = c.stop_files;
+    return o;
+}
+
+Result<Lane::Output> Lane::make_output(const LaneConfig& c) {
     const bool stream = c.io == IoKind::none || is_stream(c.file);
     SLUICE_TRY(BlockWriter::Options writer, writer_options(c, stream));
-    SLUICE_TRY(auto pool, BlockPool::create(c.block_bytes, static_cast<std::uint32_t>(
-                                                               c.buffer_bytes / c.block_bytes)));
-    SLUICE_TRY(auto io, make_io(c, *pool, stream));
-    std::unique_ptr<Lane> lane(new Lane(c, clock, std::move(pool), std::move(io),
-                                        std::move(writer), packer_options(c)));
+    Output out;
+    SLUICE_TRY(out.pool, BlockPool::create(c.block_bytes, static_cast<std::uint32_t>(
+                                                              c.buffer_bytes / c.block_bytes)));
+    SLUICE_TRY(auto io, make_io(c, *out.pool, stream));
+    out.writer = std::make_unique<BlockWriter>(*out.pool, std::move(io), std::move(writer));
+    return out;
+}
+
+Result<std::unique_ptr<Lane>> Lane::create(const LaneConfig& config, const WallClock& clock) {
+    SLUICE_TRY(const LaneConfig c, checked(config));
+    SLUICE_TRY(Output output, make_output(c));
+    std::unique_ptr<Lane> lane(new Lane(c, clock, std::move(output), packer_options(c)));
     SLUICE_TRY_VOID(lane->init());
     return lane;
 }
 
-Lane::Lane(const LaneConfig& config, const WallClock& clock, std::unique_ptr<BlockPool> pool,
-           std::unique_ptr<pcap::BlockIo> io, BlockWriter::Options writer, Packer::Options packer)
+Result<std::unique_ptr<Lane>> Lane::create_feed(const LaneConfig& config,
+                                                const WallClock& clock) {
+    LaneConfig c = config;
+    // What is about files is the merge's.
+    c.file = "-";
+    c.format = Format::pcap_ns;
+    c.rotation = {};
+    c.stop = {};
+    c.stop_files = 0;
+    SLUICE_TRY(c, checked(c));
+    Output output;
+    SLUICE_TRY(output.pool, BlockPool::create(c.block_bytes, static_cast<std::uint32_t>(
+                                                                 c.buffer_bytes / c.block_bytes)));
+    Packer::Options packer = packer_options(c);
+    packer.bare = true;
+    std::unique_ptr<Lane> lane(new Lane(c, clock, std::move(output), packer));
+    SLUICE_TRY_VOID(lane->init());
+    return lane;
+}
+
+Lane::Lane(const LaneConfig& config, const WallClock& clock, Output output,
+           const Packer::Options& packer)
     : config_(config),
       clock_(clock),
-      pool_(std::move(pool)),
+      pool_(std::move(output.pool)),
       packer_(*pool_, packer),
-      writer_(std::make_unique<BlockWriter>(*pool_, std::move(io), std::move(writer))) {}
+      writer_(std::move(output.writer)) {}
 
 Result<> Lane::init() {
     SLUICE_TRY_VOID(change(config_.filter, config_.snaplen));
@@ -156,8 +177,9 @@ Result<> Lane::init() {
         options.seed = config_.seed;
         SLUICE_TRY(cutoff_, FlowCutoff::create(options));
     }
+    if (!writer_) return {};
     writer_->on_failure([this] { packer_.rotate(); });
-    packer_.on_totals([this](PackerTotals& out) { totals(out); });
+    packer_.on_totals([this](unsigned, PackerTotals& out) { totals(out); });
     return writer_->init();
 }
 
@@ -243,11 +265,16 @@ void Lane::record(Instant now, rte_mbuf* const* packets, unsigned count, bool fu
     counters_.stamp_error_ns.set(static_cast<std::uint64_t>(stamper_.error_ns()));
     counters_.stamp_error_max_ns.set(static_cast<std::uint64_t>(stamper_.error_max_ns()));
     counters_.busy_cycles.add(rte_rdtsc() - begin);
+    // After the commit: who sees this stamp also sees the records before it.
+    complete_to_.store(clock_.wall_ns(now), std::memory_order_release);
 }
 
 void Lane::nothing(Instant now) noexcept {
     stamper_.nothing(now);
-    if ((idle_polls_++ & kIdlePollsMask) == 0) packer_.idle(clock_.wall_ns(now));
+    if ((idle_polls_++ & kIdlePollsMask) != 0) return;
+    const std::int64_t wall_ns = clock_.wall_ns(now);
+    packer_.idle(wall_ns);
+    complete_to_.store(wall_ns, std::memory_order_release);
 }
 
 void Lane::totals(PackerTotals& out) const {
@@ -259,49 +286,24 @@ void Lane::totals(PackerTotals& out) const {
     out.comment = fmt::format(
         "filtered={} sampled_out={} cut_off={} no_chunk={} disk_error={} stamp_error_max_ns={}",
         c.filtered.get(), c.sampled_out.get(), c.cut_off.get(), c.no_chunk.get(),
-        writer_->counters().disk_error.get(), c.stamp_error_max_ns.get());
+        writer_ ? writer_->counters().disk_error.get() : 0, c.stamp_error_max_ns.get());
 }
 
 // ---- the writer's lcore or thread ----
 
 bool Lane::write(Instant now) noexcept { return writer_->poll(now, clock_.wall_ns(now)); }
 
-void Lane::run_thread() noexcept {
-    while (!stop_thread_.load(std::memory_order_acquire)) {
-        if (write(dp::TscClock::instance().now())) continue;
-        const timespec t{0, static_cast<long>(kThreadNap.ns)};
-        ::nanosleep(&t, nullptr);
-    }
-}
-
-Result<> Lane::start_thread() {
-    // Signals are the main thread's, and a broken pipe is an error of write() like others.
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    const auto body = [](void* self) -> void* {
-        static_cast<Lane*>(self)->run_thread();
-        return nullptr;
-    };
-    const int error = rte_ctrl_thread_create(&thread_, "sluice-capture", nullptr, body, this);
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (error != 0)
-        return fail(-error, "capture: the writer's thread did not start: {}",
-                    std::strerror(-error));
-    threaded_ = true;
-    return {};
+bool Lane::finish_feed() noexcept {
+    return packer_.finish(clock_.wall_ns(dp::TscClock::instance().now()));
 }
 
 // ---- control thread ----
 
 Result<> Lane::close() {
+    if (!writer_) return {};
     if (!closed_) {
         closed_ = true;
-        if (threaded_) {
-            stop_thread_.store(true, std::memory_order_release);
-            ::pthread_join(thread_, nullptr);
-        }
+        stop_thread();
         // From here on this thread is all there is.
         const auto now = [] { return dp::TscClock::instance().now(); };
         bool finished = false;
@@ -324,16 +326,18 @@ LaneStats Lane::stats() const {
     LaneStats s;
     s.port = config_.port;
     s.queue = config_.queue;
-    s.file = writer_->file();
-    s.error = writer_->error();
-    s.io = writer_->io_name();
     // From the file back to the port, so that a packet that moves meanwhile shows as pending.
-    const WriterCounters& w = writer_->counters();
-    s.written = w.written.get();
-    s.disk_error = w.disk_error.get();
-    s.file_bytes = w.file_bytes.get();
-    s.files = w.files.get();
-    s.writer_cycles = w.busy_cycles.get();
+    if (writer_) {
+        s.file = writer_->file();
+        s.error = writer_->error();
+        s.io = writer_->io_name();
+        const WriterCounters& w = writer_->counters();
+        s.written = w.written.get();
+        s.disk_error = w.disk_error.get();
+        s.file_bytes = w.file_bytes.get();
+        s.files = w.files.get();
+        s.writer_cycles = w.busy_cycles.get();
+    }
     s.packed = counters_.packed.get();
     s.bytes = counters_.bytes.get();
     s.filtered = counters_.filtered.get();

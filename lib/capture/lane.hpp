@@ -1,7 +1,5 @@
 #pragma once
 
-#include <pthread.h>
-
 #include <array>
 #include <atomic>
 #include <functional>
@@ -18,6 +16,7 @@
 #include "capture/packer.hpp"
 #include "capture/stamper.hpp"
 #include "capture/wall_clock.hpp"
+#include "capture/writer_work.hpp"
 #include "dataplane/burst.hpp"
 #include "dataplane/counters.hpp"
 
@@ -80,17 +79,21 @@ struct LaneStats {
     std::uint64_t bytes = 0, file_bytes = 0, files = 0;
     std::uint64_t busy_cycles = 0, writer_cycles = 0;
     std::uint64_t stamp_error_ns = 0, stamp_error_max_ns = 0;
+    std::uint64_t restamped = 0;  // by a merge: too late for their place in the file
     unsigned buffer_percent = 0;  // in use
     bool over = false;
     std::string filter;
     std::uint32_t snaplen = 0;
 };
 
-class Lane {
+class Lane final : public WriterWork {
   public:
     // The clock is shared by all lanes and outlives them.
     static Result<std::unique_ptr<Lane>> create(const LaneConfig& config, const WallClock& clock);
-    ~Lane();
+    // One that leaves its records in its blocks, for a Merge.
+    static Result<std::unique_ptr<Lane>> create_feed(const LaneConfig& config,
+                                                     const WallClock& clock);
+    ~Lane() override;
     Lane(const Lane&) = delete;
     Lane& operator=(const Lane&) = delete;
 
@@ -101,18 +104,17 @@ class Lane {
     void nothing(Instant now) noexcept;
 
     // ---- the writer's lcore or thread ----
-    bool write(Instant now) noexcept;
+    bool write(Instant now) noexcept override;
+    bool wants_thread() const noexcept override { return writer_->io_blocks(); }
 
     // ---- control thread ----
     // Filter and snaplen of the packets from now on; the lcore changes over between two bursts.
     Result<> change(std::optional<std::string> filter, std::optional<std::uint32_t> snaplen);
-    // Whether write() may block, so that it needs a thread.
-    bool wants_thread() const noexcept { return writer_->io_blocks(); }
-    Result<> start_thread();
-    bool threaded() const noexcept { return threaded_; }
     void rotate() noexcept { packer_.rotate(); }
     // A limit was reached, or writing failed for good.
-    bool over() const noexcept { return packer_.over() || writer_->failed_for_good(); }
+    bool over() const noexcept {
+        return packer_.over() || (writer_ && writer_->failed_for_good());
+    }
     // What the port lost before we saw it, for the file's statistics.
     void set_missed(std::uint64_t packets) noexcept {
         missed_.store(packets, std::memory_order_relaxed);
@@ -123,6 +125,22 @@ class Lane {
     LaneStats stats() const;
     const LaneConfig& config() const noexcept { return config_; }
 
+    // ---- for Merge ----
+    BlockPool& pool() noexcept { return *pool_; }
+    // Every record that is still to come has this stamp or a later one.
+    std::int64_t complete_to() const noexcept {
+        return complete_to_.load(std::memory_order_acquire);
+    }
+    // The lcore has stopped: seals what there is. False: later.
+    bool finish_feed() noexcept;
+    void totals(PackerTotals& out) const;
+    static Packer::Options packer_options(const LaneConfig& config);
+    struct Output {
+        std::unique_ptr<BlockPool> pool;
+        std::unique_ptr<BlockWriter> writer;
+    };
+    static Result<Output> make_output(const LaneConfig& config);
+
   private:
     // What may change while it runs.
     struct Settings {
@@ -130,19 +148,18 @@ class Lane {
         std::uint32_t snaplen = 0;
     };
 
-    Lane(const LaneConfig& config, const WallClock& clock, std::unique_ptr<BlockPool> pool,
-         std::unique_ptr<pcap::BlockIo> io, BlockWriter::Options writer, Packer::Options packer);
+    Lane(const LaneConfig& config, const WallClock& clock, Output output,
+         const Packer::Options& packer);
     Result<> init();
     unsigned select(rte_mbuf* const* packets, unsigned count, Instant now,
                     const Settings& settings, std::uint16_t* which) noexcept;
-    void totals(PackerTotals& out) const;
-    void run_thread() noexcept;
 
     const LaneConfig config_;
     const WallClock& clock_;
     std::unique_ptr<BlockPool> pool_;
     Packer packer_;
-    std::unique_ptr<BlockWriter> writer_;
+    std::unique_ptr<BlockWriter> writer_;  // none if it feeds a merge
+    std::atomic<std::int64_t> complete_to_{0};
 
     std::atomic<const Settings*> settings_{nullptr};
     // All since the start: they are few and small, and who knows what the lcore still looks at.
@@ -156,9 +173,6 @@ class Lane {
     LaneCounters counters_;
     std::atomic<std::uint64_t> missed_{0};
 
-    pthread_t thread_{};
-    bool threaded_ = false;
-    std::atomic<bool> stop_thread_{false};
     bool closed_ = false;
 };
 

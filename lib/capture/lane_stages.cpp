@@ -63,14 +63,14 @@ void RecorderStage::wait_disarm(dp::LoopCtx&) noexcept { waiter_.disarm(); }
 dp::KindInfo WriterStage::kind() { return dp::KindInfo::source_of("capture_writer", 0); }
 
 dp::Wait WriterStage::wait_arm(dp::LoopCtx&, int) noexcept {
-    return lane_.threaded() ? dp::Wait::armed : dp::Wait::poll_only;
+    return work_.threaded() ? dp::Wait::armed : dp::Wait::poll_only;
 }
 
 // A block takes hundreds of microseconds to fill: no need to look each time round.
 dp::Busy WriterStage::poll(dp::LoopCtx& ctx) noexcept {
-    if (ctx.now < next_ || lane_.threaded()) return dp::Busy::idle;
+    if (ctx.now < next_ || work_.threaded()) return dp::Busy::idle;
     next_ = ctx.now + kPeriod;
-    return lane_.write(ctx.now) ? dp::Busy::busy : dp::Busy::idle;
+    return work_.write(ctx.now) ? dp::Busy::busy : dp::Busy::idle;
 }
 
 }  // namespace sluice::capture

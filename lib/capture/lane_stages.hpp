@@ -32,11 +32,11 @@ class RecorderStage final : public dp::Stage {
     std::uint16_t early_count_ = 0;
 };
 
-// The other half of a lane, on whichever lcore the plan puts it: a core of its own, or inline
+// The other half of a lane or of a merge, on whichever lcore the plan puts it: a core of its own, or inline
 // behind the recorder. With a thread of its own it has nothing to do here.
 class WriterStage final : public dp::Stage {
   public:
-    explicit WriterStage(Lane& lane) noexcept : lane_(lane) {}
+    explicit WriterStage(WriterWork& work) noexcept : work_(work) {}
 
     static dp::KindInfo kind();
 
@@ -46,7 +46,7 @@ class WriterStage final : public dp::Stage {
   private:
     static constexpr Duration kPeriod = Duration::microseconds(20);
 
-    Lane& lane_;
+    WriterWork& work_;
     Instant next_{};
 };
 

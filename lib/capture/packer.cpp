@@ -19,6 +19,7 @@ constexpr unsigned kWriteAhead = 1024;
 constexpr std::uint32_t kRecordExtraMax = 128;
 
 std::vector<std::byte> header_of(const Packer::Options& o) {
+    if (o.bare) return {};
     if (o.format != Format::pcapng) {
         const auto resolution =
             o.format == Format::pcap_ns ? pcap::Resolution::ns : pcap::Resolution::us;
@@ -26,16 +27,17 @@ std::vector<std::byte> header_of(const Packer::Options& o) {
         return {h.begin(), h.end()};
     }
     std::vector<std::byte> h = pcap::section_header(o.section);
-    pcap::NgInterface interface;
-    interface.linktype = o.linktype;
-    interface.snaplen = o.snaplen;
-    interface.name = o.interface_name;
-    interface.description = o.interface_description;
-    interface.filter = o.filter;
-    interface.resolution = pcap::Resolution::ns;
-    interface.speed_bps = o.speed_bps;
-    const std::vector<std::byte> i = pcap::interface_description(interface);
-    h.insert(h.end(), i.begin(), i.end());
+    for (const Packer::Options::Interface& from : o.interfaces) {
+        pcap::NgInterface interface;
+        interface.linktype = o.linktype;
+        interface.snaplen = o.snaplen;
+        interface.name = from.name;
+        interface.description = from.description;
+        interface.filter = from.filter;
+        interface.resolution = pcap::Resolution::ns;
+        const std::vector<std::byte> block = pcap::interface_description(interface);
+        h.insert(h.end(), block.begin(), block.end());
+    }
     return h;
 }
 
@@ -168,15 +170,13 @@ bool Packer::begin_file(std::int64_t wall_ns) noexcept {
     return true;
 }
 
-// Needs a spare block if the format has a trailer.
-bool Packer::end_file(std::int64_t wall_ns) noexcept {
-    if (block_ == nullptr) return true;
-    if (options_.format == Format::pcapng) {
-        if (!want_spares(1)) return false;
+std::vector<std::byte> Packer::trailer_at(std::int64_t wall_ns) const {
+    std::vector<std::byte> trailer;
+    for (unsigned i = 0; i < options_.interfaces.size(); ++i) {
         PackerTotals totals;
-        if (totals_) totals_(totals);
+        if (totals_) totals_(i, totals);
         pcap::NgStats stats{};
-        stats.interface_id = 0;
+        stats.interface_id = i;
         stats.wall_ns = wall_ns;
         stats.start_ns = file_begun_ns_;
         stats.end_ns = wall_ns;
@@ -184,10 +184,20 @@ bool Packer::end_file(std::int64_t wall_ns) noexcept {
         stats.filter_accept = totals.accepted;
         stats.if_drop = totals.missed;
         stats.os_drop = totals.lost;
-        stats.delivered = file_records_;
         stats.comment = totals.comment;
         const auto block = pcap::interface_statistics(stats, pcap::Resolution::ns);
-        put(block.data(), block.size());
+        trailer.insert(trailer.end(), block.begin(), block.end());
+    }
+    return trailer;
+}
+
+// Needs a spare block if the format has a trailer.
+bool Packer::end_file(std::int64_t wall_ns) noexcept {
+    if (block_ == nullptr) return true;
+    if (options_.format == Format::pcapng) {
+        const std::vector<std::byte> trailer = trailer_at(wall_ns);
+        if (trailer.size() > pool_.block_bytes() || !want_spares(1)) return false;
+        put(trailer.data(), trailer.size());
         whole_ = static_cast<std::uint32_t>(at_ - block_->data);
     }
     seal(true);
@@ -248,7 +258,7 @@ inline void Packer::write_record(std::byte* at, const rte_mbuf* m, std::uint32_t
                                  const Batch& batch) noexcept {
     std::byte* data = at;
     if constexpr (F == Format::pcapng) {
-        pcap::put_epb_head(at, 0, clock.wall_ns + after, pcap::Resolution::ns, kept, m->pkt_len,
+        pcap::put_epb_head(at, batch.interface_id, clock.wall_ns + after, pcap::Resolution::ns, kept, m->pkt_len,
                            lost_since_ != 0);
         data += pcap::kEpbHeadBytes;
     } else {

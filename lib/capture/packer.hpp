@@ -43,9 +43,13 @@ class Packer {
         Format format = Format::pcap_ns;
         pcap::Linktype linktype = pcap::Linktype::ethernet;
         std::uint32_t snaplen = 262144;  // as the files' headers say it
+        // Nothing but records, in one endless file: what a merge reads.
+        bool bare = false;
         pcap::NgSection section;
-        std::string interface_name, interface_description, filter;
-        std::uint64_t speed_bps = 0;
+        struct Interface {
+            std::string name, description, filter;
+        };
+        std::vector<Interface> interfaces;  // pcapng's
         FileLimits next_file;            // -b
         FileLimits stop;                 // -a, -c
         std::uint32_t stop_files = 0;
@@ -77,6 +81,7 @@ class Packer {
         Stamper::Run wall;       // stamps by index in `packets`, time of day
         std::uint32_t snaplen = 0;
         std::uint32_t direction = 1;  // pcapng's: 1 in, 2 out
+        std::uint32_t interface_id = 0;
     };
     // lcore.
     Outcome pack(const Batch& batch) noexcept;
@@ -90,7 +95,11 @@ class Packer {
     // Any thread: a limit of `stop` was reached.
     bool over() const noexcept { return over_.load(std::memory_order_acquire); }
     // Control thread, before the lcore starts: asked when a file ends; must not block.
-    void on_totals(std::function<void(PackerTotals&)> f) { totals_ = std::move(f); }
+    void on_totals(std::function<void(unsigned interface_id, PackerTotals&)> f) {
+        totals_ = std::move(f);
+    }
+    // lcore: whether a record, however long, and a new file would find blocks.
+    bool room() noexcept { return finished_ || want_spares(2); }
 
   private:
     template <Format F, bool All>
@@ -111,6 +120,7 @@ class Packer {
     bool end_file(std::int64_t wall_ns) noexcept;
     bool switch_file(std::int64_t wall_ns) noexcept;
     bool due_by_time_or_request(std::int64_t wall_ns) noexcept;
+    std::vector<std::byte> trailer_at(std::int64_t wall_ns) const;
     void open_block(bool first) noexcept;
     void seal(bool last) noexcept;
     void put(const std::byte* bytes, std::size_t size) noexcept;
@@ -125,7 +135,7 @@ class Packer {
     const Options options_;
     std::vector<std::byte> header_;   // of every file
     std::vector<std::byte> scratch_;  // for a record that goes on in the next block
-    std::function<void(PackerTotals&)> totals_;
+    std::function<void(unsigned, PackerTotals&)> totals_;
 
     Block* block_ = nullptr;
     std::byte* at_ = nullptr;         // in the block
