@@ -23,7 +23,7 @@ Packer::Options options(Format format, std::uint32_t snaplen = kSnaplen) {
     o.format = format;
     o.snaplen = snaplen;
     o.section.application = "test";
-    o.interface_name = "p0";
+    o.interfaces = {{"p0", "", ""}};
     return o;
 }
 
@@ -237,7 +237,7 @@ TEST_CASE("A header longer than the files are to be leaves room for a packet", "
     Traffic traffic;
     auto pool = blocks(8192, 16);
     Packer::Options o = options(Format::pcapng);
-    o.filter = std::string(1500, 'f');
+    o.interfaces[0].filter = std::string(1500, 'f');
     o.next_file.bytes = 1024;
     Packer packer(*pool, o);
     Shelf shelf(*pool);
@@ -482,7 +482,8 @@ TEST_CASE("Statistics say what was told", "[packer]") {
     o.next_file.packets = 4;
     Packer packer(*pool, o);
     std::uint64_t asked = 0;
-    packer.on_totals([&asked](PackerTotals& t) {
+    packer.on_totals([&asked](unsigned interface_id, PackerTotals& t) {
+        CHECK(interface_id == 0);
         ++asked;
         t = {100 * asked, 90 * asked, 7 * asked, 3 * asked, "disk_error=5"};
     });
@@ -498,12 +499,76 @@ TEST_CASE("Statistics say what was told", "[packer]") {
         CHECK(s.filter_accept == 90 * i);
         CHECK(s.os_drop == 7 * i);
         CHECK(s.if_drop == 3 * i);
-        CHECK(s.delivered == (i == 1 ? 4 : 2));
         CHECK(s.comment == "disk_error=5");
         CHECK(s.start_ns <= p.records.front().wall_ns);
         CHECK(s.start_ns >= Traffic::kBaseNs);
         CHECK(p.records[0].flags == 1);
     }
+}
+
+TEST_CASE("Packets of several interfaces are told apart", "[packer]") {
+    Traffic traffic;
+    auto pool = blocks(8192, 8);
+    Packer::Options o = options(Format::pcapng);
+    o.interfaces.push_back({"p1", "the other one", "udp"});
+    Packer packer(*pool, o);
+    Shelf shelf(*pool);
+    const auto packets = traffic.packets_of({1, 2, 3});
+    for (const std::uint32_t id : {0u, 1u, 0u}) {
+        Packer::Batch batch;
+        batch.packets = packets.data();
+        batch.count = 3;
+        batch.wall = {Traffic::kBaseNs, 0};
+        batch.snaplen = kSnaplen;
+        batch.interface_id = id;
+        batch.direction = id + 1;
+        CHECK(packer.pack(batch).packed == 3);
+    }
+    packer.on_totals([](unsigned id, PackerTotals& t) { t.received = 10 + id; });
+    finish(packer, shelf, Traffic::kBaseNs + 1);
+    auto reader = pcap::NgReader::open(shelf.files().at(0).bytes, "captured");
+    REQUIRE(reader);
+    std::vector<std::uint32_t> ids;
+    for (;;) {
+        const auto r = reader->next();
+        REQUIRE(r);
+        if (!*r) break;
+        ids.push_back((*r)->interface_id);
+        CHECK((*r)->flags == (*r)->interface_id + 1);
+    }
+    CHECK(ids == std::vector<std::uint32_t>{0, 0, 0, 1, 1, 1, 0, 0, 0});
+    REQUIRE(reader->interfaces().size() == 2);
+    CHECK(reader->interfaces()[1].name == "p1");
+    CHECK(reader->interfaces()[1].description == "the other one");
+    CHECK(reader->interfaces()[1].filter == "udp");
+    REQUIRE(reader->statistics().size() == 2);
+    CHECK(reader->statistics()[0].received == 10);
+    CHECK(reader->statistics()[1].received == 11);
+}
+
+TEST_CASE("Without a header the blocks are nothing but records", "[packer]") {
+    Traffic traffic;
+    auto pool = blocks(4096, 8);
+    Packer::Options o = options(Format::pcap_ns);
+    o.bare = true;
+    Packer packer(*pool, o);
+    Shelf shelf(*pool);
+    Rng rng(4);
+    for (int i = 0; i < 50; ++i) {
+        traffic.burst(packer, traffic.some(rng, 20), kSnaplen);
+        shelf.drain();
+    }
+    finish(packer, shelf, traffic.now_ns());
+    REQUIRE(shelf.files().size() == 1);
+    const auto header =
+        pcap::file_header(pcap::Linktype::ethernet, pcap::Resolution::ns, kSnaplen);
+    std::vector<std::byte> file(header.begin(), header.end());
+    const auto& records = shelf.files()[0].bytes;
+    file.insert(file.end(), records.begin(), records.end());
+    const Parsed p = parsed(file, Format::pcap_ns);
+    CHECK(p.error == "");
+    CHECK(p.records.size() == traffic.packed());
+    CHECK(traffic.wrong(p.records, false) == "");
 }
 
 // ---- anything ----
