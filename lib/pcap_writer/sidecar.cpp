@@ -98,9 +98,11 @@ Result<Sidecar> Sidecar::create(const std::string& capture_path, const Content& 
     page.id = random_id();
     // Written, not only mapped: on a full disk that fails, where a store would raise SIGBUS.
     const ssize_t n = ::pwrite(s.fd_, &page, sizeof page, 0);
-    if (n != sizeof page)
-        return fail(n < 0 ? errno : ENOSPC, "cannot write \"{}\": {}", s.path_,
-                    std::strerror(n < 0 ? errno : ENOSPC));
+    if (n != sizeof page) {
+        const int code = n < 0 ? errno : ENOSPC;
+        ::unlink(s.path_.c_str());  // one that says nothing would only be in the way
+        return fail(code, "cannot write \"{}\": {}", s.path_, std::strerror(code));
+    }
     void* map = ::mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, s.fd_, 0);
     if (map == MAP_FAILED)
         return fail(errno, "cannot map \"{}\": {}", s.path_, std::strerror(errno));
