@@ -1,5 +1,6 @@
 // What a filter costs: bursts of packets that are in no cache but the last, judged by each of the
-// filters given, and copied, which is what the cost is compared with. Prints one line of JSON.
+// filters given, and copied, which is what the cost is compared with. Packets that differ, so that
+// branches are guessed wrong, and packets that are all alike. Prints one line of JSON.
 #include <fmt/format.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
@@ -82,7 +83,12 @@ int main(int argc, char** argv) {
 
     std::string rows;
     std::array<std::uint16_t, kBurst> out;
-    for (const std::string& expression : filters) {
+    for (std::size_t n = 0; n < 2 * filters.size(); ++n) {
+        const bool alike = n >= filters.size();
+        const std::string& expression = filters[n % filters.size()];
+        if (n == filters.size())
+            for (rte_mbuf* m : packets)
+                std::memcpy(rte_pktmbuf_mtod(m, void*), rte_pktmbuf_mtod(packets[0], void*), kSize);
         for (const auto best : {Filter::Engine::native, Filter::Engine::libpcap}) {
             auto filter =
                 Filter::compile(expression, sluice::pcap::Linktype::ethernet, 65535, best);
@@ -95,10 +101,10 @@ int main(int argc, char** argv) {
                 matched += (*filter)->match(burst, kBurst, out.data());
             });
             rows += fmt::format(
-                "{}{{\"filter\": \"{}\", \"native\": {}, \"cycles\": {:.2f}, \"ns\": {:.2f}, "
-                "\"matched_pct\": {:.1f}}}",
-                rows.empty() ? "" : ", ", expression, (*filter)->jitted(), spent,
-                spent * ns_per_cycle,
+                "{}{{\"filter\": \"{}\", \"packets\": \"{}\", \"native\": {}, "
+                "\"cycles\": {:.2f}, \"ns\": {:.2f}, \"matched_pct\": {:.1f}}}",
+                rows.empty() ? "" : ", ", expression, alike ? "alike" : "mixed", (*filter)->jitted(),
+                spent, spent * ns_per_cycle,
                 100.0 * static_cast<double>(matched) / kRounds / kPackets / kRepetitions);
         }
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from . import capture_meter as meter
 from . import machine, stats
-from .capture_limits import Dd, Fio
+from .capture_limits import Dd, Fio, filter_cost
 from .capture_tools import (FILE_MODES, WARM_S, Bench, Dumpcap, Netsniff, Ours, Pdump, Tcpdump,
                             TestpmdPcap)
 from .capture_work import MIX_MEAN, Disk, Work, fixed, write_mix
@@ -35,6 +35,9 @@ METHOD = {
     'preallocated': 'a new file, all of it made by fallocate before',
     'recycled': 'ours overwrites its own ring of files, from the second lap on; fio overwrites one '
                 'file',
+    'null': 'ours receives and does nothing else',
+    'none': 'ours receives and packs records, and does not write them; with a filter, packs those '
+            'that match, and its rate is of all packets received',
     'cores': 'ours on one: all threads and io_uring\'s kernel threads on that core; on two: the '
              'second has the writer, io_uring\'s kernel threads and the control thread',
     'kernel tools': 'over veth, fed by testpmd through net_af_packet, which limits them',
@@ -66,10 +69,6 @@ class Cell:
         return ', '.join(part for part in parts if part)
 
 
-def filter_option(expression):
-    return ('-f', expression)
-
-
 def cells_of(works, quick):
     """All rows; the quick ones are those that the aims are about."""
     small, mix, full = works
@@ -83,9 +82,9 @@ def cells_of(works, quick):
     for tool in (Pdump, TestpmdPcap, Tcpdump, Netsniff):
         cells += [Cell(tool(), work) for work in ((small,) if quick else works)]
     if not quick:
-        cells += [Cell(Ours(1, 'none', variant='null'), work) for work in works]
-        cells += [Cell(Ours(2, 'recycled', filter_option(f), f'filter {f}'), mix)
-                  for f in FILTERS]
+        cells += [Cell(Ours(1, mode), work) for mode in ('null', 'none') for work in works]
+        cells += [Cell(Ours(1, 'none', ('-f', f), f'filter {f}'), work)
+                  for f in FILTERS for work in (small, mix)]
     cells += [Cell(Fio(mode), None) for mode in FILE_MODES]
     cells += [Cell(Dd(mode), None) for mode in (('fresh',) if quick else ('fresh', 'recycled'))]
     return cells
@@ -218,6 +217,15 @@ def ratios_of(samples, works):
     return [r for r in got if r is not None]
 
 
+def filters_of(bench, missing):
+    try:
+        return filter_cost(bench)
+    except BenchError as error:
+        missing.append({'tool': 'bench/filter', 'why': str(error)})
+        print(f'left out: {error}', file=sys.stderr)
+        return None
+
+
 def describe(row):
     drop = '' if row['drop_pct'] is None else f'  drop {row["drop_pct"]:.1f} %'
     cycles = float('nan') if row['cycles_per_packet'] is None else row['cycles_per_packet']
@@ -228,13 +236,17 @@ def describe(row):
             f'{row["file_mb_s"]["median"]:6.0f} MB/s  {cycles:6.0f} cycles{drop}')
 
 
-def report(rows, limits, ratios):
+def report(rows, limits, ratios, filters=None):
     for row in rows:
         print(describe(row))
     for limit in limits:
         mb_s = limit['mb_s']
         print(f'limit: {limit["tool"]:5} {limit["file_mode"]:12} {mb_s["min"]:6.0f} / '
               f'{mb_s["median"]:6.0f} / {mb_s["max"]:6.0f} MB/s')
+    for f in (filters or {}).get('rows', []):
+        how = 'native' if f['native'] else 'interpreted'
+        print(f'filter "{f["filter"]}", {how}, packets {f["packets"]}: '
+              f'{f["ns"]:.1f} ns a packet; copying it takes {filters["copy"]["ns"]:.1f} ns')
     for r in ratios:
         aim = '' if r['aim'] is None else f'  aim {r["aim"]}: {"met" if r["met"] else "NOT met"}'
         print(f'{r["what"]:45} {r["median"]:7.2f}  [{r["min"]:.2f} {r["max"]:.2f}]{aim}')
@@ -258,6 +270,7 @@ def run(workspace, options):
                 raise BenchError(f'--only {options.only}: no row has this in its name')
         cells, missing = usable(cells, bench)
         samples, errors = measure_all(cells, bench, repetitions)
+        filters = filters_of(bench, missing)
         facts = disk.facts()
     finally:
         disk.close()
@@ -272,9 +285,9 @@ def run(workspace, options):
         else:
             rows.append(row_of(cell, got))
     ratios = ratios_of(samples, works)
-    report(rows, limits, ratios)
+    report(rows, limits, ratios, filters)
     return {'repetitions': repetitions, 'window_s': window_s, 'warm_s': WARM_S, 'disk': facts,
             'mix_mean': mean, 'mix_mean_wanted': MIX_MEAN, 'method': METHOD, 'rows': rows,
-            'limits': limits, 'ratios': ratios, 'missing': missing,
+            'limits': limits, 'ratios': ratios, 'filters': filters, 'missing': missing,
             'failed': [m['why'] for m in missing if m['tool'] == Ours.name], 'errors': errors,
             'elapsed_s': time.monotonic() - begin}

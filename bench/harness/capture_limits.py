@@ -40,6 +40,14 @@ def parse_dd(text):
     return int(match.group(1)) / float(match.group(2))
 
 
+def filter_cost(bench):
+    """Cycles and ns a packet of some filters, and of copying the packet: bench/filter's figures."""
+    done = run(*pinned(CAPTURE_CORE, bench.program('bench', 'filter'),
+                       *bench.eal(bench.tag('filter'), f'0@{CAPTURE_CORE}'), '--'))
+    bench.workspace.drop_files()
+    return json.loads(done.stdout[done.stdout.rindex('{"copy"'):])
+
+
 class Limit(Tool):
     """Writes to the disk without receiving anything."""
 

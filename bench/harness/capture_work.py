@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .process import BenchError
 
 RECORD_BYTES = 16        # in front of each packet of a pcap file
-MIX_PACKETS = 4096
+MIX_PACKETS = 2048       # net_pcap keeps them all in mbufs of the port's pool
 MIX_MEAN = 965           # bytes: the mean of CAIDA's traces of backbone links
 # Shares of the mix: small ones, those between, and full ones, which settle the mean.
 MIX_SHARES = ((0.32, 64, 64), (0.05, 65, 575), (0.05, 576, 1400), (0.58, 1514, 1514))

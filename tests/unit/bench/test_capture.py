@@ -181,7 +181,9 @@ class Commands(unittest.TestCase):
         self.assertIn('files:4', ring)
         self.assertIn('filesize:2000000', ring)  # kilobytes, as dumpcap counts
         self.assertNotIn('tag', ring[ring.index('-w') + 1])
-        self.assertIn('--null', self.command(1, 'none'))
+        self.assertIn('--null', self.command(1, 'null'))
+        none = self.command(1, 'none')
+        self.assertEqual(none[none.index('--io') + 1], 'none')
         self.assertEqual(self.command(1, 'fresh', options=('-f', 'udp'))[-2:], ['-f', 'udp'])
 
 
