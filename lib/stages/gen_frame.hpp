@@ -7,10 +7,12 @@
 
 // The frames that txgen makes and sink knows. After the Ethernet header with the EtherType for
 // local experiments (IEEE 802, 0x88b5): u32 magic | u16 stream | u64 sequence, big-endian, as
-// a protocol analyser shows them best.
+// a protocol analyser shows them best. Frames with room for it go on with u64 nanoseconds: when the
+// frame was made, by the machine's TSC.
 namespace sluice::stages {
 
 inline constexpr std::size_t kGenHeaderSize = 14 + 4 + 2 + 8;
+inline constexpr std::size_t kGenStampedSize = kGenHeaderSize + 8;
 inline constexpr std::uint16_t kGenEtherType = 0x88b5;
 inline constexpr std::uint32_t kGenMagic = 0x534c5547;  // "SLUG"
 inline constexpr unsigned kGenStreams = 16;
@@ -39,6 +41,11 @@ struct GenHeader {
 inline void write_gen_seq(std::byte* frame, std::uint64_t seq) noexcept {
     const std::uint64_t be = __builtin_bswap64(seq);
     std::memcpy(frame + 20, &be, sizeof be);
+}
+
+inline void write_gen_stamp(std::byte* frame, std::int64_t ns) noexcept {
+    const std::uint64_t be = __builtin_bswap64(static_cast<std::uint64_t>(ns));
+    std::memcpy(frame + kGenHeaderSize, &be, sizeof be);
 }
 
 inline void write_gen(std::byte* frame, const GenHeader& h) noexcept {

@@ -32,7 +32,8 @@ std::span<const ParamDesc> TxGen::params() noexcept { return kParams; }
 dp::KindInfo TxGen::kind() {
     dp::KindInfo k = dp::KindInfo::source_of("txgen");
     k.counters = {{"bytes", "bytes", "generated"},
-                  {"pool_empty", "events", "times the packet pool had no mbufs left"}};
+                  {"pool_empty", "events", "times the packet pool had no mbufs left"},
+                  {"given_up", "packets", "of the rate, too late to be caught up with"}};
     return k;
 }
 
@@ -69,7 +70,10 @@ unsigned TxGen::due(Instant now) noexcept {
     if (allowed <= paced_) return 0;
     const std::uint64_t behind = allowed - paced_;
     // What cannot be caught up is given up, or a pause would be followed by a flood.
-    if (behind > kCatchUp) paced_ = allowed - kCatchUp;
+    if (behind > kCatchUp) {
+        paced_ = allowed - kCatchUp;
+        given_up_ += behind - kCatchUp;
+    }
     return static_cast<unsigned>(std::min(n, behind));
 }
 
@@ -83,6 +87,7 @@ unsigned TxGen::make(dp::LoopCtx& ctx, rte_mbuf** packets, unsigned count) noexc
         auto* const p = rte_pktmbuf_mtod(m, std::byte*);
         std::memcpy(p, frame_.data(), frame_.size());
         write_gen_seq(p, seq_++);
+        if (frame_.size() >= kGenStampedSize) write_gen_stamp(p, ctx.now.ns);
         m->data_len = static_cast<std::uint16_t>(frame_.size());
         m->pkt_len = static_cast<std::uint32_t>(frame_.size());
     }
@@ -104,6 +109,10 @@ dp::Busy TxGen::poll(dp::LoopCtx& ctx) noexcept {
         sent_ = 0;
     }
     const unsigned wanted = std::min(due(ctx.now), ctx.credit(0));
+    if (given_up_ != 0) [[unlikely]] {
+        ctx.count(kGivenUp, given_up_);
+        given_up_ = 0;
+    }
     if (wanted == 0) {
         const bool waits = rate_num_ != 0 && (options_.count == 0 || sent_ < options_.count);
         ctx.set_deadline(waits ? next() : Instant::never());

@@ -33,7 +33,7 @@ class TxGen : public dp::Stage {
     dp::Wait wait_arm(dp::LoopCtx& ctx, int epoll_fd) noexcept override;
     void on_stop(dp::LoopCtx& ctx) noexcept override;
 
-    enum Count : unsigned { kBytes, kPoolEmpty };
+    enum Count : unsigned { kBytes, kPoolEmpty, kGivenUp };
 
   private:
     unsigned due(Instant now) noexcept;
@@ -53,6 +53,7 @@ class TxGen : public dp::Stage {
     std::uint64_t paced_ = 0;  // sent since then
     std::uint64_t sent_ = 0;   // since forwarding started
     std::uint64_t seq_ = 0;
+    std::uint64_t given_up_ = 0;  // not yet counted
 };
 
 }  // namespace sluice::stages
