@@ -103,8 +103,8 @@ int main(int argc, char** argv) {
             rows += fmt::format(
                 "{}{{\"filter\": \"{}\", \"packets\": \"{}\", \"native\": {}, "
                 "\"cycles\": {:.2f}, \"ns\": {:.2f}, \"matched_pct\": {:.1f}}}",
-                rows.empty() ? "" : ", ", expression, alike ? "alike" : "mixed", (*filter)->jitted(),
-                spent, spent * ns_per_cycle,
+                rows.empty() ? "" : ", ", expression, alike ? "alike" : "mixed",
+                (*filter)->jitted(), spent, spent * ns_per_cycle,
                 100.0 * static_cast<double>(matched) / kRounds / kPackets / kRepetitions);
         }
     }
