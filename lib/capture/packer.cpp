@@ -141,6 +141,7 @@ void Packer::set_limit_in_block() noexcept {
 
 // Bytes that may go on in the next block; a spare one must be there.
 void Packer::put(const std::byte* bytes, std::size_t size) noexcept {
+    if (size == 0) return;  // a bare file's header, which lies nowhere
     const auto room = static_cast<std::size_t>(block_->data + pool_.block_bytes() - at_);
     const std::size_t now = std::min(room, size);
     std::memcpy(at_, bytes, now);
