@@ -127,6 +127,7 @@ class Traffic {
         shapes_.push_back({Packet(pool_.packet(length, first, segment)), length, first});
         return static_cast<unsigned>(shapes_.size() - 1);
     }
+    const Shape& shape(unsigned i) const { return shapes_[i]; }
     unsigned shapes() const { return static_cast<unsigned>(shapes_.size()); }
 
     std::int64_t now_ns() const {
