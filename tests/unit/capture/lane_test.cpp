@@ -251,7 +251,9 @@ TEST_CASE("Every so many-th packet is kept, across bursts and behind the filter"
 TEST_CASE("What a flow has too much of is cut off, and counted", "[lane]") {
     Rig rig;
     rig.config.flow_cutoff = 1;
+    rig.config.filter = "less 100";
     rig.open();
+    const unsigned big = rig.traffic.add(200);
     // One UDP flow of IPv4, and what is no IP at all.
     const unsigned other = rig.traffic.add(60);
     const unsigned flow = rig.traffic.add(60);
@@ -263,13 +265,18 @@ TEST_CASE("What a flow has too much of is cut off, and counted", "[lane]") {
     b[23] = 17;
     b[29] = 1;
     b[33] = 2;
-    for (int i = 0; i < 10; ++i) rig.record({flow, other, flow});
+    for (int i = 0; i < 10; ++i) rig.record({big, flow, big, other, flow});
     rig.close();
     const LaneStats s = rig.lane->stats();
-    CHECK(s.received == 30);
+    CHECK(s.received == 50);
+    CHECK(s.filtered == 20);
     CHECK(s.cut_off >= 18);
     CHECK(s.cut_off < 20);
-    CHECK(rig.records().size() == 30 - s.cut_off);
+    const auto records = rig.records();
+    CHECK(records.size() == 30 - s.cut_off);
+    CHECK(std::count_if(records.begin(), records.end(), [&](const Seen& r) {
+              return rig.is(r, other, rig.config.snaplen);
+          }) == 10);
     rig.check_sums();
 }
 
