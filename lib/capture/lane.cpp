@@ -183,7 +183,11 @@ Result<> Lane::init() {
     return writer_->init();
 }
 
-Lane::~Lane() { static_cast<void>(close()); }
+Lane::~Lane() {
+    // One that could not even begin leaves an old file of its name alone.
+    if (idle_polls_ == 0 && counters_.received.get() == 0 && !threaded()) closed_ = true;
+    static_cast<void>(close());
+}
 
 Result<> Lane::change(std::optional<std::string> filter, std::optional<std::uint32_t> snaplen) {
     const Settings* const now = settings_.load(std::memory_order_relaxed);
