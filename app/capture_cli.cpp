@@ -167,11 +167,8 @@ Result<control::Value> CaptureCli::begin_selftest() {
     return disk;
 }
 
-Result<Config> CaptureCli::config(const ConfigScope& scope) const {
-    Config out;
-    out.path = "the command line";
-    out.socket = socket.empty() ? fmt::format("/run/sluice/{}-{}.sock", scope.role, ::getpid())
-                                : socket;
+// What all lanes have in common.
+Result<capture::LaneConfig> CaptureCli::lane() const {
     capture::LaneConfig lane;
     lane.file = file;
     if (file.empty() && !null && io != "none")
@@ -218,6 +215,15 @@ Result<Config> CaptureCli::config(const ConfigScope& scope) const {
               : io == "posix" ? capture::IoKind::posix
               : io == "none"  ? capture::IoKind::none
                               : capture::IoKind::automatic;
+    return lane;
+}
+
+Result<Config> CaptureCli::config(const ConfigScope& scope) const {
+    Config out;
+    out.path = "the command line";
+    out.socket = socket.empty() ? fmt::format("/run/sluice/{}-{}.sock", scope.role, ::getpid())
+                                : socket;
+    SLUICE_TRY(const capture::LaneConfig common, lane());
     if (queues < 1 || queues > 128) return fail(EINVAL, "--queues {}: expected 1 to 128", queues);
     for (const std::string& device : split_interfaces(interfaces)) {
         PortConfig port;
@@ -229,7 +235,7 @@ Result<Config> CaptureCli::config(const ConfigScope& scope) const {
         CaptureSpec spec;
         spec.port = port.options.name;
         spec.direction = "rx";
-        spec.lane = lane;
+        spec.lane = common;
         spec.null = null;
         spec.merge = merge;
         if (io_lcore >= 0) spec.io_lcore = LcoreId(static_cast<std::uint16_t>(io_lcore));

@@ -28,6 +28,7 @@ struct CaptureCli {
     bool asked() const noexcept { return !interfaces.empty(); }
     // The configuration that these options make, by the same rules as one in a file.
     Result<Config> config(const ConfigScope& scope) const;
+    Result<capture::LaneConfig> lane() const;
 };
 
 // Parts of the grammar that the configuration file has too. Errors say what was expected.

@@ -1,10 +1,10 @@
 // Reads pcap files that captured txgen's frames, one after the other: are the numbers complete, do
 // the stamps ever run backwards, and how far are they from when the frames were made?
 //
-// The two clocks (time of day in the file, TSC in the frame) differ by an offset that drifts. Within
-// each second of the capture the smallest difference is taken as the offset there, so that what is
-// reported is how much later than the quickest frame of its second a frame was stamped: the error of
-// the stamp and the time the frame waited, together.
+// The two clocks (time of day in the file, TSC in the frame) differ by an offset that drifts.
+// Within each second of the capture the smallest difference is taken as the offset there, so that
+// what is reported is how much later than the quickest frame of its second a frame was stamped: the
+// error of the stamp and the time the frame waited, together.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>

@@ -22,6 +22,15 @@ std::uint32_t aligned(std::uint32_t n) noexcept {
     return (n + kDeviceAlign - 1) / kDeviceAlign * kDeviceAlign;
 }
 
+// "a.pcap", 2: "a_2.pcap".
+std::string numbered(const std::string& path, unsigned n) {
+    const std::size_t slash = path.rfind('/');
+    const std::size_t name = slash == std::string::npos ? 0 : slash + 1;
+    const std::size_t dot = path.find('.', name + 1);
+    const std::size_t end = dot == std::string::npos ? path.size() : dot;
+    return fmt::format("{}_{}{}", path.substr(0, end), n, path.substr(end));
+}
+
 }  // namespace
 
 BlockWriter::BlockWriter(BlockPool& pool, std::unique_ptr<pcap::BlockIo> io, Options options)
@@ -114,7 +123,7 @@ bool BlockWriter::start_writes(Instant now, std::int64_t wall_ns) noexcept {
             break;
         }
         waiting_.pop_front();
-        flushed_ = 0;
+        flushed_ = flushed_records_ = 0;
         opened_for_ = nullptr;
     }
     return busy;
@@ -122,7 +131,7 @@ bool BlockWriter::start_writes(Instant now, std::int64_t wall_ns) noexcept {
 
 // Counts, and gives the block back.
 void BlockWriter::lose(Block* block, ChunkFill fill) noexcept {
-    counters_.disk_error.add(fill.records);
+    counters_.disk_error.add(fill.records - flushed_records_);
     if (block->last && file_ != nullptr && !file_->stream) {
         file_->ended = true;
         file_ = nullptr;
@@ -141,6 +150,8 @@ bool BlockWriter::start_write(Block* block, ChunkFill fill) noexcept {
     write.offset = file.offset;
     write.used = fill.bytes;
     write.records = fill.records;
+    write.flushed = flushed_;
+    write.flushed_records = flushed_records_;
     write.asked = fill.bytes;
     const bool direct = io_->direct() && !file.stream;
     if (direct) {
@@ -219,11 +230,11 @@ void BlockWriter::finish_write(Write& w) noexcept {
     if (!file.failed && w.result != static_cast<std::int64_t>(w.asked))
         fail_file(file, w.result < 0 ? static_cast<int>(-w.result) : ENOSPC, now_);
     if (file.failed) {
-        counters_.disk_error.add(w.records);
+        counters_.disk_error.add(w.records - w.flushed_records);
     } else {
-        counters_.written.add(w.records);
-        counters_.file_bytes.add(w.used);
-        file.records += w.records;
+        counters_.written.add(w.records - w.flushed_records);
+        counters_.file_bytes.add(w.used - w.flushed);
+        file.records += w.records - w.flushed_records;
         if (w.block->whole != 0) file.safe = w.offset + w.block->whole;
         if (file.sidecar) file.sidecar->commit(w.offset + w.used);
     }
@@ -260,13 +271,21 @@ bool BlockWriter::flush(Instant now) noexcept {
         }
     }
     if (file.sidecar) file.sidecar->commit(file.offset + fill.bytes);
+    // What is committed by the recorder ends with a whole record, and now it is in the file.
+    file.safe = file.offset + fill.bytes;
+    file.records += fill.records - flushed_records_;
+    counters_.written.add(fill.records - flushed_records_);
+    counters_.file_bytes.add(fill.bytes - flushed_);
     flushed_ = fill.bytes;
+    flushed_records_ = fill.records;
     return true;
 }
 
 void BlockWriter::open_file(Instant now, std::int64_t wall_ns) noexcept {
     if (!options_.files) return;  // a stream is open from the start
-    flushed_ = 0;
+    // The one before may have the same name, and a sidecar.
+    close_done();
+    flushed_ = flushed_records_ = 0;
     auto file = opened(wall_ns);
     if (!file) {
         report(file.error().message);
@@ -285,8 +304,11 @@ void BlockWriter::open_file(Instant now, std::int64_t wall_ns) noexcept {
 }
 
 Result<std::unique_ptr<BlockWriter::File>> BlockWriter::opened(std::int64_t wall_ns) {
-    SLUICE_TRY(const pcap::FileSet::Next next,
-               options_.files->next(wall_ns, options_.file_bytes));
+    SLUICE_TRY(pcap::FileSet::Next next, options_.files->next(wall_ns, options_.file_bytes));
+    const std::string name = next.path;
+    // After a failure, a capture of one file would begin by emptying what it had saved.
+    for (unsigned n = 2; kept_.contains(next.path); ++n) next.path = numbered(name, n);
+    if (next.path != name) options_.files->forget(name);
     auto file = prepared(next);
     // It does not exist, or is not ours: it is not to be recycled later.
     if (!file) options_.files->forget(next.path);
@@ -393,6 +415,7 @@ void BlockWriter::close_file(File& file) noexcept {
         options_.files->forget(file.path);
     } else {
         options_.files->closed(file.path, length);
+        if (file.failed) kept_.insert(file.path);
     }
 }
 
@@ -400,7 +423,8 @@ void BlockWriter::abandon() noexcept {
     while (!in_flight_.empty()) finish_writes();
     take_blocks();
     for (Block* const block : waiting_) {
-        counters_.disk_error.add(block->seen().records);
+        counters_.disk_error.add(block->seen().records - flushed_records_);
+        flushed_records_ = 0;
         pool_.give_back(block);
     }
     waiting_.clear();

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "base/instant.hpp"
@@ -99,6 +100,8 @@ class BlockWriter {
         bool done = false;
         std::int64_t result = 0;
         std::uint32_t records = 0;
+        std::uint32_t flushed = 0;  // of them: in the file before
+        std::uint32_t flushed_records = 0;
     };
 
     bool files_open() const noexcept {
@@ -138,6 +141,8 @@ class BlockWriter {
     Instant flushed_at_{};
     Block* opened_for_ = nullptr;   // the first waiting block, once its file has been opened
     std::uint32_t flushed_ = 0;     // bytes of the first waiting block
+    std::uint32_t flushed_records_ = 0;
+    std::set<std::string> kept_;    // files that failed and hold packets
     Instant now_{};
 
     WriterCounters counters_;

@@ -256,13 +256,16 @@ void Lane::record(Instant now, rte_mbuf* const* packets, unsigned count, bool fu
     batch.wall.first_ns = clock_.wall_ns(Instant{batch.wall.first_ns});
     batch.snaplen = settings->snaplen;
     batch.direction = direction;
+    // Before the file's statistics may be written.
+    counters_.received.add(count);
     std::array<std::uint16_t, dp::kBurstMax> which;
     if (settings->filter != nullptr || config_.sample > 1 || cutoff_) {
         batch.count = select(packets, count, now, *settings, which.data());
         batch.which = which.data();
     }
     const Packer::Outcome out = packer_.pack(batch);
-    counters_.received.add(count - out.refused);
+    if (out.refused != 0) [[unlikely]]
+        counters_.received.set(counters_.received.get() - out.refused);
     counters_.packed.add(out.packed);
     counters_.no_chunk.add(out.lost);
     counters_.bytes.add(out.bytes);

@@ -32,8 +32,8 @@ class RecorderStage final : public dp::Stage {
     std::uint16_t early_count_ = 0;
 };
 
-// The other half of a lane or of a merge, on whichever lcore the plan puts it: a core of its own, or inline
-// behind the recorder. With a thread of its own it has nothing to do here.
+// The other half of a lane or of a merge, on whichever lcore the plan puts it: a core of its own,
+// or inline behind the recorder. With a thread of its own it has nothing to do here.
 class WriterStage final : public dp::Stage {
   public:
     explicit WriterStage(WriterWork& work) noexcept : work_(work) {}

@@ -53,6 +53,12 @@ void gather(std::byte* to, const rte_mbuf* m, std::uint32_t length) noexcept {
     if (length != 0) std::memset(to, 0, length);
 }
 
+// A packet in one piece, whose buffer does not end right behind it: it is read in whole vectors.
+bool copies_freely(const rte_mbuf* m, std::uint32_t kept) noexcept {
+    return m->nb_segs == 1 && kept <= m->data_len &&
+           std::uint32_t{m->data_off} + kept + kCopySlack <= m->buf_len;
+}
+
 struct PcapHeader {
     std::uint32_t seconds, fraction, captured, original;
 };
@@ -266,10 +272,7 @@ inline void Packer::write_record(std::byte* at, const rte_mbuf* m, std::uint32_t
         put_pcap_header<F>(at, clock, after, kept, m->pkt_len);
         data += pcap::kRecordHeaderBytes;
     }
-    // A buffer that ends right behind the packet cannot be read in whole vectors.
-    const bool free = m->nb_segs == 1 && kept <= m->data_len &&
-                      std::uint32_t{m->data_off} + kept + kCopySlack <= m->buf_len;
-    if (free) [[likely]]
+    if (copies_freely(m, kept)) [[likely]]
         copy_freely(data, rte_pktmbuf_mtod(m, const std::byte*), kept);
     else
         gather(data, m, kept);
@@ -280,9 +283,9 @@ inline void Packer::write_record(std::byte* at, const rte_mbuf* m, std::uint32_t
     }
 }
 
-// At the end of a block or of a file. False: there is no block to go on in, or it is over.
+// Any record, anywhere. False: there is no block to go on in, or it is over.
 template <Format F>
-bool Packer::append_slowly(const rte_mbuf* m, std::uint32_t kept, const Clockwork& clock,
+bool Packer::append(const rte_mbuf* m, std::uint32_t kept, const Clockwork& clock,
                            std::int64_t after, const Batch& batch) noexcept {
     if (finished_) return false;
     const std::int64_t wall_ns = clock.wall_ns + after;
@@ -312,64 +315,77 @@ bool Packer::append_slowly(const rte_mbuf* m, std::uint32_t kept, const Clockwor
     return true;
 }
 
+// The records that need no thought: whole packets in one segment, not at the end of a block or of a
+// file. Returns the index of the first that is not one. Everything it touches is in registers.
+template <Format F, bool All>
+unsigned Packer::pack_plain(const Batch& batch, unsigned i, unsigned end, std::byte*& place,
+                            const Clockwork& clock) noexcept {
+    std::byte* at = place;
+    const std::byte* const last = fast_end_ - std::min<std::ptrdiff_t>(kCopySlack, fast_end_ - at);
+    rte_mbuf* const* const packets = batch.packets;
+    const std::uint32_t snaplen = batch.snaplen;
+    const std::int64_t step = batch.wall.step_q16;
+    for (; i < end; ++i) {
+        const unsigned index = All ? i : batch.which[i];
+        if (i + kPrefetchAhead < end) {
+            const unsigned ahead = All ? i + kPrefetchAhead : batch.which[i + kPrefetchAhead];
+            rte_prefetch0(rte_pktmbuf_mtod(packets[ahead], const void*));
+        }
+        const rte_mbuf* const m = packets[index];
+        const std::uint32_t kept = std::min(m->pkt_len, snaplen);
+        const std::uint32_t size = static_cast<std::uint32_t>(pcap::kRecordHeaderBytes) + kept;
+        // Written in order, but to memory that has long left the cache: a line at a time would come
+        // too late.
+        __builtin_prefetch(at + kWriteAhead, 1);
+        if (size > last - at || !copies_freely(m, kept)) [[unlikely]]
+            break;
+        put_pcap_header<F>(at, clock, (index * step) >> 16, kept, m->pkt_len);
+        copy_freely(at + pcap::kRecordHeaderBytes, rte_pktmbuf_mtod(m, const std::byte*), kept);
+        at += size;
+    }
+    place = at;
+    return i;
+}
+
 // How many were packed before a block was missing or it was over; updates all counts.
 template <Format F, bool All>
 unsigned Packer::pack_run(const Batch& batch, unsigned begin, unsigned end,
                           Outcome& out) noexcept {
-    std::byte* at = at_;
-    std::byte* fast_end = fast_end_;
-    unsigned packed = 0;
-    std::uint64_t bytes = 0;
-    std::uint32_t in_block = 0;
     const Clockwork clock(batch.wall.first_ns);
-    std::int64_t last = last_ns_;
-    rte_mbuf* const* const packets = batch.packets;
-    const std::uint32_t snaplen = batch.snaplen;
-    const auto index_of = [&](unsigned i) -> unsigned {
-        if constexpr (All) return i;
-        return batch.which[i];
+    const auto after_of = [&](unsigned i) {
+        const unsigned index = All ? i : batch.which[i];
+        return (static_cast<std::int64_t>(index) * batch.wall.step_q16) >> 16;
     };
-    const auto leave = [&] {
-        at_ = at;
-        records_ += in_block;
-        file_records_ += in_block;
-        if (in_block != 0) whole_ = static_cast<std::uint32_t>(at_ - block_->data);
-        in_block = 0;
-    };
-    for (unsigned i = begin; i < end; ++i) {
-        const unsigned index = index_of(i);
-        if (i + kPrefetchAhead < end)
-            rte_prefetch0(rte_pktmbuf_mtod(packets[index_of(i + kPrefetchAhead)], const void*));
-        const rte_mbuf* const m = packets[index];
-        const std::uint32_t kept = std::min(m->pkt_len, snaplen);
-        const std::int64_t after = (static_cast<std::int64_t>(index) * batch.wall.step_q16) >> 16;
-        std::uint32_t size = static_cast<std::uint32_t>(pcap::kRecordHeaderBytes) + kept;
-        if constexpr (F == Format::pcapng) size = pcap::epb_bytes(kept, lost_since_ != 0);
-        // Written in order, but to memory that the disk's end has long left: a line at a time would
-        // come too late.
-        __builtin_prefetch(at + kWriteAhead, 1);
-        // Signed: behind a record that was longer than its file is to be, nothing is left or less.
-        if (std::ptrdiff_t{size} + kCopySlack > fast_end - at) [[unlikely]] {
-            leave();
-            const bool good = append_slowly<F>(m, kept, clock, after, batch);
-            at = at_;
-            fast_end = fast_end_;
-            if (!good) break;
-            ++records_;
-            ++file_records_;
-        } else {
-            write_record<F>(at, m, kept, clock, after, batch);
-            at += size;
-            ++in_block;
+    unsigned i = begin;
+    while (i < end) {
+        if constexpr (F != Format::pcapng) {
+            if (block_ != nullptr) {
+                std::byte* at = at_;
+                const unsigned next = pack_plain<F, All>(batch, i, end, at, clock);
+                const unsigned n = next - i;
+                if (n != 0) {
+                    out.bytes += static_cast<std::uint64_t>(at - at_) -
+                                 std::uint64_t{n} * pcap::kRecordHeaderBytes;
+                    at_ = at;
+                    records_ += n;
+                    file_records_ += n;
+                    whole_ = static_cast<std::uint32_t>(at_ - block_->data);
+                }
+                i = next;
+                if (i == end) break;
+            }
         }
-        last = clock.wall_ns + after;
-        bytes += kept;
-        ++packed;
+        const rte_mbuf* const m = batch.packets[All ? i : batch.which[i]];
+        const std::uint32_t kept = std::min(m->pkt_len, batch.snaplen);
+        if (!append<F>(m, kept, clock, after_of(i), batch)) break;
+        ++records_;
+        ++file_records_;
+        out.bytes += kept;
+        ++i;
     }
-    leave();
-    last_ns_ = last;
+    const unsigned packed = i - begin;
+    if (packed != 0) last_ns_ = clock.wall_ns + after_of(i - 1);
     total_records_ += packed;
-    out.bytes += bytes;
     out.packed += packed;
     return packed;
 }
@@ -381,10 +397,9 @@ unsigned Packer::pack_some(const Batch& batch, unsigned begin, unsigned end,
                                   : pack_run<F, false>(batch, begin, end, out);
 }
 
-Packer::Outcome Packer::pack(const Batch& given) noexcept {
+Packer::Outcome Packer::pack(Batch& batch) noexcept {
     Outcome out;
-    if (given.count == 0) return out;
-    Batch batch = given;
+    if (batch.count == 0) return out;
     // Stamps do not run backwards, whatever the clocks do.
     batch.wall.first_ns = std::max(last_ns_, batch.wall.first_ns);
     const std::int64_t now = batch.wall.first_ns;

@@ -83,8 +83,8 @@ class Packer {
         std::uint32_t direction = 1;  // pcapng's: 1 in, 2 out
         std::uint32_t interface_id = 0;
     };
-    // lcore.
-    Outcome pack(const Batch& batch) noexcept;
+    // lcore. The stamps may be moved forward, so that they do not run backwards.
+    Outcome pack(Batch& batch) noexcept;
     // lcore, now and then when nothing comes: begins the first file, rotates when asked.
     void idle(std::int64_t wall_ns) noexcept;
     // lcore: writes the trailer and seals; false: no block is free for that yet, come again.
@@ -103,12 +103,15 @@ class Packer {
 
   private:
     template <Format F, bool All>
+    unsigned pack_plain(const Batch& batch, unsigned i, unsigned end, std::byte*& place,
+                        const Clockwork& clock) noexcept;
+    template <Format F, bool All>
     unsigned pack_run(const Batch& batch, unsigned begin, unsigned end, Outcome& out) noexcept;
     template <Format F>
     unsigned pack_some(const Batch& batch, unsigned begin, unsigned end, Outcome& out) noexcept;
     template <Format F>
-    bool append_slowly(const rte_mbuf* m, std::uint32_t kept, const Clockwork& clock,
-                       std::int64_t after, const Batch& batch) noexcept;
+    bool append(const rte_mbuf* m, std::uint32_t kept, const Clockwork& clock,
+                std::int64_t after, const Batch& batch) noexcept;
     template <Format F>
     void write_record(std::byte* at, const rte_mbuf* m, std::uint32_t kept, const Clockwork& clock,
                       std::int64_t after, const Batch& batch) noexcept;

@@ -28,7 +28,9 @@ class Stamper {
     Run burst(Instant now, unsigned count, bool full) noexcept {
         if (empty_at_.is_never()) empty_at_ = polled_at_ = now;
         // What is stamped must not run backwards, and the last stamp was at most polled_at_.
-        const std::int64_t begin = std::min(polled_at_.ns, now.ns);
+        // A queue that nobody looked at for hours says nothing about the time in between.
+        const std::int64_t begin =
+            std::clamp(polled_at_.ns, now.ns - kSpanLongest.ns, now.ns);
         const std::int64_t span = now.ns - begin;
         const std::int64_t bound = now.ns - std::min(empty_at_.ns, now.ns);
         error_ns_ = bound;
@@ -47,6 +49,8 @@ class Stamper {
     std::int64_t error_max_ns() const noexcept { return error_max_ns_; }
 
   private:
+    static constexpr Duration kSpanLongest = Duration::seconds(3600);
+
     Instant polled_at_{};
     Instant empty_at_ = Instant::never();
     std::int64_t error_ns_ = 0;
