@@ -1,5 +1,5 @@
-// What packing costs beside a bare copy of the same records: the same headers and bytes, to the same
-// amount of memory, without stamps, limits, blocks or counters. One lcore, no disk, no port.
+// What packing costs beside a bare copy of the same records: the same headers and bytes, to as much
+// memory, without stamps, limits, blocks or counters. One lcore, no disk, no port.
 //   build/bench/pack [SIZE [SNAPLEN]]
 #include <fmt/format.h>
 #include <rte_cycles.h>
@@ -96,8 +96,8 @@ int main(int argc, char** argv) {
         std::sort(v.begin(), v.end());
         return v[v.size() / 2];
     };
-    fmt::print("{{\"size\": {}, \"pack_cycles\": {:.1f}, \"copy_cycles\": {:.1f}, \"ratio\": {:.3f}, "
-               "\"mpps\": {:.1f}}}\n", size, middle(packed), middle(copied), middle(ratios),
+    fmt::print("{{\"size\": {}, \"pack_cycles\": {:.1f}, \"copy_cycles\": {:.1f}, "
+               "\"ratio\": {:.3f}, \"mpps\": {:.1f}}}\n", size, middle(packed), middle(copied), middle(ratios),
                static_cast<double>(rte_get_tsc_hz()) / middle(packed) / 1e6);
     rte_eal_cleanup();
     return 0;

@@ -265,8 +265,8 @@ inline void Packer::write_record(std::byte* at, const rte_mbuf* m, std::uint32_t
                                  const Batch& batch) noexcept {
     std::byte* data = at;
     if constexpr (F == Format::pcapng) {
-        pcap::put_epb_head(at, batch.interface_id, clock.wall_ns + after, pcap::Resolution::ns, kept, m->pkt_len,
-                           lost_since_ != 0);
+        pcap::put_epb_head(at, batch.interface_id, clock.wall_ns + after, pcap::Resolution::ns,
+                           kept, m->pkt_len, lost_since_ != 0);
         data += pcap::kEpbHeadBytes;
     } else {
         put_pcap_header<F>(at, clock, after, kept, m->pkt_len);

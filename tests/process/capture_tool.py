@@ -1,4 +1,4 @@
-"""What the tests of sluice-capture share: starting it, its report, and readers of what it writes."""
+"""What the tests of sluice-capture share: starting it, its report, and readers of its files."""
 
 import ctypes
 import glob
