@@ -81,8 +81,11 @@ int parse(int argc, char** argv, const ConfigScope& scope, const char* descripti
     try {
         app.parse(words);
     } catch (const CLI::ParseError& e) {
-        const int code = app.exit(e);
-        return code == 0 ? -1 : kBadInput;
+        if (e.get_exit_code() != 0)
+            return complain(scope, {EINVAL, std::string(e.what()) + " (--help lists the options)"},
+                            kBadInput);
+        app.exit(e);
+        return -1;
     }
     return 0;
 }
@@ -149,9 +152,24 @@ void set_log_level(const std::string& name) {
         if (log::to_string(level) == name) log::set_level(level);
 }
 
+constexpr int kGoOn = -1;
+
+// --selftest: the disk's half comes before EAL; `kGoOn` if there is another half.
+int begin_selftest(const ConfigScope& scope, Options& options, control::Value& disk) {
+    if (options.capture.selftest.empty()) return kGoOn;
+    const auto measured = options.capture.begin_selftest();
+    if (!measured) return complain(scope, measured.error(), kRunFailed);
+    disk = *measured;
+    if (options.capture.selftest != "disk") return kGoOn;
+    std::fputs(selftest_verdict(disk, {}).c_str(), stdout);
+    return 0;
+}
+
 }  // namespace
 
 int run_role(int argc, char** argv, const ConfigScope& scope, const char* description) {
+    // A file that may not grow is an error of write(), not the end.
+    std::signal(SIGXFSZ, SIG_IGN);
     Options options;
     if (const int code = parse(argc, argv, scope, description, options); code != 0)
         return code < 0 ? 0 : code;
@@ -169,15 +187,7 @@ int run_role(int argc, char** argv, const ConfigScope& scope, const char* descri
     if (by_options && !options.config.empty())
         return complain(scope, {EINVAL, "-i and --config exclude each other"}, kBadInput);
     control::Value disk;
-    if (!options.capture.selftest.empty()) {
-        const auto measured = options.capture.begin_selftest();
-        if (!measured) return complain(scope, measured.error(), kRunFailed);
-        disk = *measured;
-        if (options.capture.selftest == "disk") {
-            std::fputs(selftest_verdict(disk, {}).c_str(), stdout);
-            return 0;
-        }
-    }
+    if (const int code = begin_selftest(scope, options, disk); code != kGoOn) return code;
     if (options.config.empty() && !options.capture.asked())
         return complain(scope,
                         {EINVAL, "no configuration: expected --config FILE after \"--\", such as "
@@ -186,6 +196,9 @@ int run_role(int argc, char** argv, const ConfigScope& scope, const char* descri
     auto config = options.config.empty() ? options.capture.config(scope)
                                          : load_config(options.config, scope);
     if (!config) return complain(scope, config.error(), kBadInput);
+    if (!options.capture.user.empty())
+        if (const auto good = check_user(options.capture.user); !good)
+            return complain(scope, good.error(), kBadInput);
     auto lcores = complete_lcores(options.eal);
     if (!lcores) return complain(scope, lcores.error(), kBadInput);
     dp::Placement placement;
@@ -213,8 +226,6 @@ int run_role(int argc, char** argv, const ConfigScope& scope, const char* descri
     complete_eal_arguments(scope.role, options.eal);
     auto eal = Eal::start(scope.role, options.eal);
     if (!eal) return complain(scope, eal.error(), kRunFailed);
-    // A file that may not grow is an error of write(), not the end.
-    std::signal(SIGXFSZ, SIG_IGN);
     Session session(scope, options, *config, **loop, std::move(disk));
     running = &session;
     const auto outcome = session.run(placement);

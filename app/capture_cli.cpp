@@ -44,9 +44,13 @@ Result<> apply(const char* option, const std::string& text, FileLimitsTarget tar
     const std::string what = fmt::format("{} {}", option, text);
     if (c.key == "filesize") {
         SLUICE_TRY(const std::uint64_t kb, number(what, c.value));
+        constexpr std::uint64_t kMost = std::uint64_t{1} << 50;
+        if (kb < 2 || kb > kMost)
+            return fail(EINVAL, "{}: expected 2 to {} kilobytes of 1000 bytes", what, kMost);
         *target.bytes = kb * 1000;
     } else if (c.key == "packets") {
         SLUICE_TRY(*target.packets, number(what, c.value));
+        if (*target.packets == 0) return fail(EINVAL, "{}: expected at least 1 packet", what);
     } else if (c.key == "files") {
         SLUICE_TRY(const std::uint64_t files, number(what, c.value));
         if (files == 0 || files > 1'000'000)

@@ -420,7 +420,6 @@ void Node::shut_down() {
     if (lanes_) {
         lanes_->look();
         outcome_ = lanes_->close();
-        if (!outcome_) log::error("capture", "{}", outcome_.error().message);
     }
     for (auto& p : ports_) p->stop();
 }

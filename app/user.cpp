@@ -9,6 +9,14 @@
 
 namespace sluice::app {
 
+Result<> check_user(const std::string& name) {
+    const passwd* const user = getpwnam(name.c_str());
+    if (user == nullptr) return fail(ENOENT, "--user {}: there is no such user", name);
+    if (geteuid() != 0 && geteuid() != user->pw_uid)
+        return fail(EPERM, "--user {}: expected to be started as root", name);
+    return {};
+}
+
 Result<> become_user(const std::string& name) {
     errno = 0;
     const passwd* const user = getpwnam(name.c_str());

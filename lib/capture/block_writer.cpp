@@ -56,6 +56,10 @@ Result<> BlockWriter::init() {
                                       : ::open(options_.stream.c_str(), O_WRONLY | O_CLOEXEC);
     if (file->fd < 0)
         return fail(errno, "cannot open \"{}\" for writing: {}", file->path, std::strerror(errno));
+    // A write to a pipe that nobody reads must not be for ever.
+    struct stat info {};
+    if (::fstat(file->fd, &info) == 0 && S_ISFIFO(info.st_mode))
+        ::fcntl(file->fd, F_SETFL, ::fcntl(file->fd, F_GETFL) | O_NONBLOCK);
     path_ = file->path;
     file_ = file.get();
     files_.push_back(std::move(file));
@@ -90,6 +94,7 @@ bool BlockWriter::poll(Instant now, std::int64_t wall_ns) noexcept {
     close_done();
     if (dead_ && now >= retry_at_) {
         retry_at_ = now + options_.retry_interval;
+        asked_ = true;
         if (ask_for_file_) ask_for_file_();
     }
     if (busy) counters_.busy_cycles.add(rte_rdtsc() - begin);
@@ -108,7 +113,7 @@ bool BlockWriter::start_writes(Instant now, std::int64_t wall_ns) noexcept {
         // As soon as the header is there: slow traffic is to be seen before the block is full.
         if (block->first && fill.bytes != 0 && opened_for_ != block) {
             opened_for_ = block;
-            open_file(now, wall_ns);
+            if (!dead_ || asked_) open_file(now, wall_ns);
         }
         if (!fill.sealed) break;
         busy = true;
@@ -285,6 +290,7 @@ void BlockWriter::open_file(Instant now, std::int64_t wall_ns) noexcept {
     if (!options_.files) return;  // a stream is open from the start
     // The one before may have the same name, and a sidecar.
     close_done();
+    asked_ = false;
     flushed_ = flushed_records_ = 0;
     auto file = opened(wall_ns);
     if (!file) {
@@ -317,17 +323,22 @@ Result<std::unique_ptr<BlockWriter::File>> BlockWriter::opened(std::int64_t wall
 
 Result<std::unique_ptr<BlockWriter::File>> BlockWriter::prepared(
     const pcap::FileSet::Next& next) {
-    SLUICE_TRY(const bool recycled, pcap::FileSet::apply(next));
     auto file = std::make_unique<File>();
     file->path = next.path;
-    // Before the first byte is overwritten. Compressed files are no records, and grow as they are
-    // written.
+    // Before the old file gets the new name: what it holds must never pass for the new capture.
+    // Compressed files are no records, and grow as they are written.
     if (!compressor_) {
         SLUICE_TRY(auto sidecar, pcap::Sidecar::create(next.path, {options_.format,
                                                                    pool_.block_bytes(),
                                                                    kDeviceAlign}));
         file->sidecar = std::move(sidecar);
     }
+    const auto applied = pcap::FileSet::apply(next);
+    if (!applied) {
+        if (file->sidecar) static_cast<void>(file->sidecar->remove());
+        return fail(applied.error());
+    }
+    const bool recycled = *applied;
     // Captures show what others sent, so they are their owner's unless the group is to read them.
     const mode_t mode = options_.group_readable ? 0640 : 0600;
     const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | (recycled ? 0 : O_TRUNC);
@@ -416,6 +427,8 @@ void BlockWriter::close_file(File& file) noexcept {
     } else {
         options_.files->closed(file.path, length);
         if (file.failed) kept_.insert(file.path);
+        // Files that followed each other faster than the disk took them were all open at once.
+        for (const std::string& path : options_.files->trim()) ::unlink(path.c_str());
     }
 }
 

@@ -65,6 +65,8 @@ class BlockWriter {
     bool drained() const noexcept {
         return waiting_.empty() && in_flight_.empty() && !files_open();
     }
+    // It is to come to an end: readers that read nothing are not waited for. Any thread.
+    void hurry() noexcept { io_->hurry(); }
     // Gives up: closes what is open after the last whole record.
     void abandon() noexcept;
 
@@ -137,6 +139,7 @@ class BlockWriter {
     std::deque<std::unique_ptr<File>> files_;
     File* file_ = nullptr;          // that blocks go to; nullptr: they are lost, or none began yet
     bool dead_ = false;             // between a failure and the next file
+    bool asked_ = false;            // for that file
     Instant retry_at_{};
     Instant flushed_at_{};
     Block* opened_for_ = nullptr;   // the first waiting block, once its file has been opened

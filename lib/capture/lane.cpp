@@ -83,6 +83,10 @@ Result<std::unique_ptr<pcap::BlockIo>> make_io(const LaneConfig& c, BlockPool& p
 Result<LaneConfig> checked(LaneConfig c) {
     if (c.file.empty() && c.io != IoKind::none)
         return fail(EINVAL, "capture of {}: no file; expected a path, \"-\" or a FIFO", c.port);
+    struct stat info {};
+    if (::stat(c.file.c_str(), &info) == 0 && S_ISDIR(info.st_mode))
+        return fail(EISDIR, "capture: \"{}\" is a folder, expected a file, \"-\" or a FIFO",
+                    c.file);
     if (c.snaplen == 0 || c.snaplen > pcap::kSnaplenMax)
         return fail(EINVAL, "capture: snaplen of {} bytes, expected 1 to {}", c.snaplen,
                     pcap::kSnaplenMax);
@@ -95,6 +99,10 @@ Result<LaneConfig> checked(LaneConfig c) {
         return fail(EINVAL, "capture: a buffer of {} bytes, expected at least {} MiB",
                     c.buffer_bytes, kBlocksMin / 2);
     while (c.block_bytes > (1u << 19) && c.buffer_bytes / c.block_bytes < kBlocksMin)
+        c.block_bytes /= 2;
+    // Small files would each take a whole block.
+    while (c.rotation.bytes != 0 && c.block_bytes > (1u << 19) &&
+           c.block_bytes / 2 >= c.rotation.bytes)
         c.block_bytes /= 2;
     if (c.rotation.files != 0 && !c.rotation.rotates())
         return fail(EINVAL, "capture: a ring of {} files needs to know when a file is full: "
@@ -310,6 +318,7 @@ Result<> Lane::close() {
     if (!writer_) return {};
     if (!closed_) {
         closed_ = true;
+        writer_->hurry();
         stop_thread();
         // From here on this thread is all there is.
         const auto now = [] { return dp::TscClock::instance().now(); };

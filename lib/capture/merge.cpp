@@ -203,6 +203,7 @@ bool Merge::write(Instant now) noexcept {
 Result<> Merge::close() {
     if (!closed_) {
         closed_ = true;
+        writer_->hurry();
         stop_thread();
         const auto wall = [this] { return clock_.wall_ns(dp::TscClock::instance().now()); };
         std::vector<bool> sealed(feeds_.size());

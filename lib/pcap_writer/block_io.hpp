@@ -27,6 +27,8 @@ class BlockIo {
                         std::uint64_t cookie) noexcept = 0;
     // What has been submitted is started, and what has ended is told; both without waiting.
     virtual unsigned poll(std::span<Completion> out) noexcept = 0;
+    // From now on a reader that takes nothing for some seconds is not waited for. Any thread.
+    virtual void hurry() noexcept {}
     // Whether files should be opened with O_DIRECT: then offset, length and address of what is
     // written must be multiples of 4096.
     virtual bool direct() const noexcept = 0;

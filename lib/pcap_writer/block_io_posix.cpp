@@ -33,9 +33,8 @@ class PosixIo final : public BlockIo {
             }
             if (n < 0 && errno == EINTR) continue;
             if (n < 0 && errno == EAGAIN) {
-                pollfd p{fd, POLLOUT, 0};
-                ::poll(&p, 1, -1);
-                continue;
+                if (wait_for(fd)) continue;
+                errno = ETIMEDOUT;
             }
             error = n < 0 ? errno : ENOSPC;
             break;
@@ -52,12 +51,26 @@ class PosixIo final : public BlockIo {
         return count;
     }
 
+    void hurry() noexcept override { __atomic_store_n(&hurry_, true, __ATOMIC_RELAXED); }
     bool direct() const noexcept override { return false; }
     bool blocks() const noexcept override { return true; }
     const char* name() const noexcept override { return "posix"; }
 
   private:
+    // A pipe that is full. False: nobody reads, and we are to come to an end.
+    bool wait_for(int fd) const noexcept {
+        constexpr int kSliceMs = 100;
+        constexpr int kSlicesAtMost = 20;
+        for (int idle = 0; idle < kSlicesAtMost;) {
+            pollfd p{fd, POLLOUT, 0};
+            if (::poll(&p, 1, kSliceMs) != 0) return true;
+            if (__atomic_load_n(&hurry_, __ATOMIC_RELAXED)) ++idle;
+        }
+        return false;
+    }
+
     std::deque<Completion> done_;
+    bool hurry_ = false;  // set by another thread
 };
 
 class NullIo final : public BlockIo {

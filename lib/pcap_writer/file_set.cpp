@@ -173,6 +173,16 @@ void FileSet::closed(const std::string& path, std::uint64_t bytes) {
     files_[i].open = false;
 }
 
+std::vector<std::string> FileSet::trim() {
+    std::vector<std::string> out;
+    while (options_.files != 0 && files_.size() > options_.files && oldest() < files_.size()) {
+        const std::size_t i = oldest();
+        out.push_back(path_of(files_[i].name));
+        files_.erase(files_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    return out;
+}
+
 void FileSet::forget(const std::string& path) {
     const std::size_t i = find_path(path);
     if (i < files_.size()) files_.erase(files_.begin() + static_cast<std::ptrdiff_t>(i));

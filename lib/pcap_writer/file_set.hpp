@@ -62,6 +62,8 @@ class FileSet {
     // as long as the previous one). The file counts as open until closed().
     Result<Next> next(std::int64_t wall_ns, std::uint64_t file_bytes_expected);
     void closed(const std::string& path, std::uint64_t bytes);
+    // Files that are too many for the ring by now, to be removed; they are no longer of the set.
+    std::vector<std::string> trim();
     // It could not be created, or was taken away.
     void forget(const std::string& path);
 
