@@ -132,6 +132,8 @@ void CaptureCli::add_to(CLI::App& app) {
     app.add_option("-B", buffer, "MiB of buffer for each port and queue (128)");
     app.add_option("--queues", queues, "receive queues of each port (RSS), a file for each");
     app.add_option("--mtu", mtu, "largest packet of the ports, for jumbo frames");
+    app.add_flag("--port-stamps", port_stamps, "time stamps of the port, where it gives some (a "
+                                               "NIC's own clock; net_pcap: those of its file)");
     app.add_flag("--merge", merge, "one file for all ports and queues, in the order of time");
     app.add_flag("--null", null, "receive, and write nothing: the most this machine can receive");
     app.add_option("--disk-limit", disk_limit, "bytes of all files of the capture, or PERCENT% of "
@@ -196,6 +198,7 @@ Result<capture::LaneConfig> CaptureCli::lane() const {
     for (const std::string& text : stop) SLUICE_TRY_VOID(apply("-a", text, end));
     if (count != 0) lane.stop.packets = count;
     lane.group_readable = group;
+    lane.port_stamps = port_stamps;
     lane.stop_on_error = stop_on_error;
     if (!disk_limit.empty()) SLUICE_TRY_VOID(read_disk_limit(disk_limit, lane));
     if (!flow_cutoff.empty()) {
@@ -235,6 +238,8 @@ Result<Config> CaptureCli::config(const ConfigScope& scope) const {
         port.options.name = device.substr(0, device.find(','));
         port.options.rx_queues = static_cast<std::uint16_t>(queues);
         port.options.promiscuous = true;
+        port.options.scatter = true;
+        port.options.timestamps = port_stamps;
         port.options.mtu = static_cast<std::uint32_t>(mtu);
         CaptureSpec spec;
         spec.port = port.options.name;

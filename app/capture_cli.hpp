@@ -18,7 +18,7 @@ struct CaptureCli {
     std::uint64_t snaplen = 262144, count = 0, queues = 1, mtu = 0;
     int io_lcore = -1;
     bool group = false, pcapng = false, pcap = false, quiet = false, micro = false, null = false,
-         merge = false,
+         merge = false, port_stamps = false,
          json = false, stop_on_error = false;
 
     // --selftest: measures the disk if that is wanted, and turns the rest of the options into those

@@ -79,6 +79,7 @@ void read_port(ConfigTable table, Config& config, const ConfigScope& scope) {
     if (scope.role == "capture")
         o.rx_queues = static_cast<std::uint16_t>(table.uint("queues", 1, 128).optional(1));
     o.scatter = scope.role == "capture";
+    o.timestamps = scope.role == "capture";
     o.mtu = static_cast<std::uint32_t>(table.uint("mtu", 68, 65535).optional(0));
     o.promiscuous = table.boolean("promiscuous").optional(port.kind == PortKind::ethernet &&
                                                           scope.role == "capture");
@@ -185,6 +186,7 @@ void read_lane(ConfigTable& table, CaptureSpec& spec) {
     lane.stop_on_error =
         table.choice("on_error", {"retry", "stop"}).optional("retry") == "stop";
     spec.merge = table.boolean("merge").optional(false);
+    lane.port_stamps = table.boolean("port_stamps").optional(false);
     if (const auto id = table.uint("io_lcore", 0, kLcoreMax).maybe())
         spec.io_lcore = LcoreId(static_cast<std::uint16_t>(*id));
     if (const auto good = capture::checked(lane); !good) table.error("file", good.error().message);

@@ -28,6 +28,7 @@ Result<capture::Lane*> Lanes::add(const capture::LaneConfig& config, const dp::P
     if (!lane)
         return fail(lane.error().code, "{}{}", config.where.empty() ? "" : config.where + ": ",
                     lane.error().message);
+    if (config.port_stamps) (*lane)->set_port_clock(clock_of(port));
     Entry entry;
     entry.lane = std::move(*lane);
     entry.ports = {&port};
@@ -42,6 +43,8 @@ Result<capture::Merge*> Lanes::add_merge(const capture::LaneConfig& file,
     if (!merge)
         return fail(merge.error().code, "{}{}", file.where.empty() ? "" : file.where + ": ",
                     merge.error().message);
+    for (std::size_t i = 0; i < ports.size() && file.port_stamps; ++i)
+        (*merge)->lane(i).set_port_clock(clock_of(*ports[i]));
     std::sort(ports.begin(), ports.end());
     ports.erase(std::unique(ports.begin(), ports.end()), ports.end());
     Entry entry;
@@ -49,6 +52,19 @@ Result<capture::Merge*> Lanes::add_merge(const capture::LaneConfig& file,
     entry.ports = std::move(ports);
     lanes_.push_back(std::move(entry));
     return lanes_.back().merge.get();
+}
+
+// nullptr if the port has none, which is told once.
+const capture::PortClock* Lanes::clock_of(const dp::Port& port) {
+    const auto [found, made] = port_clocks_.try_emplace(port.id());
+    if (made) {
+        if (auto clock = capture::PortClock::of(port.id()))
+            found->second.emplace(std::move(*clock));
+        else
+            log::warn("capture", "{} ({}) does not stamp what it receives; using the TSC",
+                      port.name(), port.driver());
+    }
+    return found->second ? &*found->second : nullptr;
 }
 
 capture::WriterWork& Lanes::Entry::work() const {
@@ -90,6 +106,8 @@ void Lanes::look() {
     const Instant at = now();
     if (at - adjusted_ < capture::WallClock::kInterval) return;
     adjusted_ = at;
+    for (auto& [id, clock] : port_clocks_)
+        if (clock) clock->adjust(clock_.wall_ns(now()));
     const auto verdict = clock_.adjust(capture::WallClock::read_clocks());
     if (verdict == capture::WallClock::Verdict::stepped)
         log::warn("capture", "the system's clock was set forward; so are the time stamps");

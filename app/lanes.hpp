@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -61,7 +62,10 @@ class Lanes {
     std::vector<const dp::Port*> all_ports() const;
     control::Value row(const Entry& entry) const;
 
+    const capture::PortClock* clock_of(const dp::Port& port);
+
     capture::WallClock clock_;
+    std::map<std::uint16_t, std::optional<capture::PortClock>> port_clocks_;
     Instant adjusted_;
     bool ahead_told_ = false;
     std::vector<Entry> lanes_;

@@ -252,6 +252,16 @@ unsigned Lane::select(rte_mbuf* const* packets, unsigned count, Instant now,
     return n;
 }
 
+// False unless all packets have one.
+bool Lane::stamps_of(rte_mbuf* const* packets, unsigned count, std::int64_t* out) const noexcept {
+    bool all = true;
+    for (unsigned i = 0; i < count; ++i) {
+        out[i] = port_clock_->wall_ns(packets[i]);
+        all &= out[i] != 0;
+    }
+    return all;
+}
+
 void Lane::record(Instant now, rte_mbuf* const* packets, unsigned count, bool full,
                   std::uint32_t direction) noexcept {
     const std::uint64_t begin = rte_rdtsc();
@@ -264,6 +274,9 @@ void Lane::record(Instant now, rte_mbuf* const* packets, unsigned count, bool fu
     batch.wall.first_ns = clock_.wall_ns(Instant{batch.wall.first_ns});
     batch.snaplen = settings->snaplen;
     batch.direction = direction;
+    std::array<std::int64_t, dp::kBurstMax> stamps;
+    if (port_clock_ != nullptr && stamps_of(packets, count, stamps.data()))
+        batch.stamps = stamps.data();
     // Before the file's statistics may be written.
     counters_.received.add(count);
     std::array<std::uint16_t, dp::kBurstMax> which;

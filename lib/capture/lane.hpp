@@ -14,6 +14,7 @@
 #include "capture/filter.hpp"
 #include "capture/flow_cutoff.hpp"
 #include "capture/packer.hpp"
+#include "capture/port_clock.hpp"
 #include "capture/stamper.hpp"
 #include "capture/wall_clock.hpp"
 #include "capture/writer_work.hpp"
@@ -36,6 +37,8 @@ struct LaneConfig {
     std::string filter;      // pcap-filter(7); empty: everything
     std::uint32_t sample = 1;  // every so many-th packet
     std::uint64_t flow_cutoff = 0;  // bytes of each flow; 0: all
+    // The port's own, where it gives some; otherwise ours.
+    bool port_stamps = false;
     std::uint64_t seed = 0;         // so that nobody outside can make flows collide
     pcap::RotationLimits rotation;      // -b
     FileLimits stop;                    // -a, -c
@@ -115,6 +118,8 @@ class Lane final : public WriterWork {
     bool over() const noexcept {
         return packer_.over() || (writer_ && writer_->failed_for_good());
     }
+    // Whose stamps are used; before the lcore starts. Outlives the lane.
+    void set_port_clock(const PortClock* clock) noexcept { port_clock_ = clock; }
     // What the port lost before we saw it, for the file's statistics.
     void set_missed(std::uint64_t packets) noexcept {
         missed_.store(packets, std::memory_order_relaxed);
@@ -151,6 +156,7 @@ class Lane final : public WriterWork {
     Lane(const LaneConfig& config, const WallClock& clock, Output output,
          const Packer::Options& packer);
     Result<> init();
+    bool stamps_of(rte_mbuf* const* packets, unsigned count, std::int64_t* out) const noexcept;
     unsigned select(rte_mbuf* const* packets, unsigned count, Instant now,
                     const Settings& settings, std::uint16_t* which) noexcept;
 
@@ -172,6 +178,7 @@ class Lane final : public WriterWork {
     unsigned idle_polls_ = 0;
     LaneCounters counters_;
     std::atomic<std::uint64_t> missed_{0};
+    const PortClock* port_clock_ = nullptr;
 
     bool closed_ = false;
 };

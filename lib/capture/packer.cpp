@@ -354,12 +354,15 @@ unsigned Packer::pack_run(const Batch& batch, unsigned begin, unsigned end,
     const Clockwork clock(batch.wall.first_ns);
     const auto after_of = [&](unsigned i) {
         const unsigned index = All ? i : batch.which[i];
+        // A port's stamps may run backwards between its queues' descriptors; ours do not.
+        if (batch.stamps != nullptr)
+            return std::max({batch.stamps[index], last_ns_, clock.wall_ns}) - clock.wall_ns;
         return (static_cast<std::int64_t>(index) * batch.wall.step_q16) >> 16;
     };
     unsigned i = begin;
     while (i < end) {
         if constexpr (F != Format::pcapng) {
-            if (block_ != nullptr) {
+            if (block_ != nullptr && batch.stamps == nullptr) {
                 std::byte* at = at_;
                 const unsigned next = pack_plain<F, All>(batch, i, end, at, clock);
                 const unsigned n = next - i;
@@ -377,7 +380,9 @@ unsigned Packer::pack_run(const Batch& batch, unsigned begin, unsigned end,
         }
         const rte_mbuf* const m = batch.packets[All ? i : batch.which[i]];
         const std::uint32_t kept = std::min(m->pkt_len, batch.snaplen);
-        if (!append<F>(m, kept, clock, after_of(i), batch)) break;
+        const std::int64_t after = after_of(i);
+        if (!append<F>(m, kept, clock, after, batch)) break;
+        last_ns_ = std::max(last_ns_, clock.wall_ns + after);
         ++records_;
         ++file_records_;
         out.bytes += kept;
@@ -400,7 +405,8 @@ unsigned Packer::pack_some(const Batch& batch, unsigned begin, unsigned end,
 Packer::Outcome Packer::pack(Batch& batch) noexcept {
     Outcome out;
     if (batch.count == 0) return out;
-    // Stamps do not run backwards, whatever the clocks do.
+    // Stamps do not run backwards, whatever the clocks do. A port's own may lie in another year.
+    if (batch.stamps != nullptr) batch.wall.first_ns = batch.stamps[batch.which ? *batch.which : 0];
     batch.wall.first_ns = std::max(last_ns_, batch.wall.first_ns);
     const std::int64_t now = batch.wall.first_ns;
     if (finished_ || over()) {

@@ -79,6 +79,7 @@ class Packer {
         const std::uint16_t* which = nullptr;  // nullptr: the first `count`
         unsigned count = 0;
         Stamper::Run wall;       // stamps by index in `packets`, time of day
+        const std::int64_t* stamps = nullptr;  // instead, if the port gives them; by index, too
         std::uint32_t snaplen = 0;
         std::uint32_t direction = 1;  // pcapng's: 1 in, 2 out
         std::uint32_t interface_id = 0;

@@ -25,6 +25,7 @@ struct PortOptions {
     std::uint32_t mtu = 0;       // 0: the device's default
     bool promiscuous = false;
     bool scatter = false;        // receive packets longer than an mbuf in several
+    bool timestamps = false;     // let the port stamp what it receives, if it can
     bool interrupts = true;      // so that an idle lcore can sleep on it
     std::string where;           // "file:line" for errors
 };

@@ -126,5 +126,35 @@ def a_long_burst(lab):
         replay(lab, [(path, packets, "burst")], words, buffer=("-B", "64"))
 
 
+@test(seconds=30)
+def a_ports_own_stamps_are_kept(lab):
+    # net_pcap gives each packet the stamp it has in the file, in microseconds.
+    begin = 1_600_000_000
+    packets = [udp_packet(i, 100) for i in range(200)]
+    path = write_pcap(lab.path("stamped.pcap"), packets)
+    with open(path, "r+b") as file:
+        data = bytearray(file.read())
+        at, stamps = 24, []
+        for i, packet in enumerate(packets):
+            # One of them runs backwards; ours do not.
+            ticks = i * 70_001 if i != 50 else 10
+            second, us = divmod(ticks, 1_000_000)
+            struct.pack_into("<II", data, at, begin + second, us)
+            stamps.append((begin + second) * 1_000_000_000 + us * 1000)
+            at += 16 + len(packet)
+        file.seek(0)
+        file.write(data)
+    stamps[50] = stamps[49]
+    for words in (["-P"], ["-n"]):
+        out = lab.path(f"kept{words[0]}")
+        capture = Capture(lab, ["-i", "net_pcap0", "--port-stamps", "-c", "200", "-w", out, *words],
+                          [pcap_vdev(path)], buffer=("-B", "4"), memory="512").ready()
+        rows = capture.finish()
+        equal(lost(rows[0]), 0, "packets lost")
+        file = File(out)
+        equal([stamp for stamp, _, _ in file.packets], stamps, f"stamps by {words}")
+        same(file, packets, f"stamped packets by {words}")
+
+
 if __name__ == "__main__":
     main()

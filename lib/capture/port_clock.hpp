@@ -1,0 +1,56 @@
+#pragma once
+
+#include <rte_mbuf.h>
+#include <rte_mbuf_dyn.h>
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+#include "base/instant.hpp"
+
+namespace sluice::capture {
+
+// Stamps that a port gives its packets (RTE_ETH_RX_OFFLOAD_TIMESTAMP, in the mbuf's dynamic field),
+// turned into time of day. A NIC counts ticks of a clock of its own, which is read beside ours
+// once a second (rte_eth_read_clock) and followed in a straight line through the last two readings;
+// net_pcap gives the stamps of the file that it plays, in microseconds since 1970.
+class PortClock {
+  public:
+    // Nothing if the port does not stamp what it receives. Control thread, before the port starts
+    // is too early for a NIC's clock: call adjust() then.
+    static std::optional<PortClock> of(std::uint16_t port);
+
+    // Control thread, about once a second. `wall_ns`: time of day as the capture has it now.
+    void adjust(std::int64_t wall_ns) noexcept;
+
+    // lcore. The time of day at which the packet came, or 0 if it has no stamp (yet).
+    std::int64_t wall_ns(const rte_mbuf* m) const noexcept {
+        if ((m->ol_flags & flag_) == 0) return 0;
+        const std::uint64_t ticks = *RTE_MBUF_DYNFIELD(m, offset_, const std::uint64_t*);
+        if (microseconds_) return static_cast<std::int64_t>(ticks) * 1000;
+        const double ns_per_tick = ns_per_tick_.load(std::memory_order_acquire);
+        if (ns_per_tick == 0) return 0;
+        const auto since = static_cast<std::int64_t>(
+            ticks - base_ticks_.load(std::memory_order_relaxed));
+        return base_wall_.load(std::memory_order_relaxed) +
+               static_cast<std::int64_t>(static_cast<double>(since) * ns_per_tick);
+    }
+
+    PortClock(PortClock&& other) noexcept;
+
+  private:
+    PortClock() = default;
+
+    std::uint16_t port_ = 0;
+    int offset_ = -1;
+    std::uint64_t flag_ = 0;
+    bool microseconds_ = false;
+    std::atomic<std::uint64_t> base_ticks_{0};
+    std::atomic<std::int64_t> base_wall_{0};
+    std::atomic<double> ns_per_tick_{0};
+    std::uint64_t last_ticks_ = 0;  // control thread
+    std::int64_t last_wall_ = 0;
+};
+
+}  // namespace sluice::capture
