@@ -1,10 +1,11 @@
 // Reads pcap files that captured txgen's frames, one after the other: are the numbers complete, do
 // the stamps ever run backwards, and how far are they from when the frames were made?
 //
-// The two clocks (time of day in the file, TSC in the frame) differ by an offset that drifts.
-// Within each second of the capture the smallest difference is taken as the offset there, so that
-// what is reported is how much later than the quickest frame of its second a frame was stamped: the
-// error of the stamp and the time the frame waited, together.
+// The two clocks (time of day in the file, TSC in the frame) differ by an offset that drifts, by
+// up to a millisecond a second, as far as each program knows the TSC's rate. Within each 10 ms of
+// the capture the smallest difference is taken as the offset there, so that what is reported is how
+// much later than the quickest frame of these 10 ms a frame was stamped: the error of the stamp and
+// the time the frame waited, together.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -23,7 +24,7 @@ using namespace sluice;
 
 namespace {
 
-constexpr std::int64_t kSecond = 1'000'000'000;
+constexpr std::int64_t kWindowNs = 10'000'000;
 constexpr unsigned kEveryth = 16;  // of the differences is kept
 
 struct Totals {
@@ -34,17 +35,17 @@ struct Totals {
     std::optional<std::uint64_t> first_seq;
     std::uint64_t next_seq = 0;
     std::int64_t last_ns = 0;
-    std::int64_t second = 0;
-    std::vector<std::int64_t> in_second;   // differences
-    std::vector<std::int64_t> differences;  // above the smallest of their second
+    std::int64_t window = 0;
+    std::vector<std::int64_t> in_window;   // differences
+    std::vector<std::int64_t> differences;  // above the smallest of their window
 };
 
-void end_second(Totals& t) {
-    if (t.in_second.empty()) return;
-    const std::int64_t least = *std::min_element(t.in_second.begin(), t.in_second.end());
-    for (std::size_t i = 0; i < t.in_second.size(); i += kEveryth)
-        t.differences.push_back(t.in_second[i] - least);
-    t.in_second.clear();
+void end_window(Totals& t) {
+    if (t.in_window.empty()) return;
+    const std::int64_t least = *std::min_element(t.in_window.begin(), t.in_window.end());
+    for (std::size_t i = 0; i < t.in_window.size(); i += kEveryth)
+        t.differences.push_back(t.in_window[i] - least);
+    t.in_window.clear();
 }
 
 void look_at(Totals& t, const pcap::Record& r) {
@@ -62,11 +63,11 @@ void look_at(Totals& t, const pcap::Record& r) {
     t.next_seq = gen->seq + 1;
     const auto made = static_cast<std::int64_t>(
         stages::get_be(r.data.data() + stages::kGenHeaderSize, 8));
-    if (r.wall_ns / kSecond != t.second) {
-        end_second(t);
-        t.second = r.wall_ns / kSecond;
+    if (r.wall_ns / kWindowNs != t.window) {
+        end_window(t);
+        t.window = r.wall_ns / kWindowNs;
     }
-    t.in_second.push_back(r.wall_ns - made);
+    t.in_window.push_back(r.wall_ns - made);
 }
 
 bool read_file(Totals& t, const char* path) {
@@ -104,7 +105,7 @@ int main(int argc, char** argv) {
     Totals t;
     for (int i = 1; i < argc; ++i)
         if (!read_file(t, argv[i])) return 1;
-    end_second(t);
+    end_window(t);
     std::sort(t.differences.begin(), t.differences.end());
     const auto quantile = [&](double q) -> std::int64_t {
         if (t.differences.empty()) return 0;

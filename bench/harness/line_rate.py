@@ -24,7 +24,7 @@ METHOD = {
     'tx_ring_full': 'the capture had not emptied the virtqueue in 200 us',
     'lost_by_capture': 'received and not written, plus what the port says it missed',
     'stamps': 'read back from the files that are left: numbers complete, time never backwards, '
-              'and how much later than the quickest frame of its second a frame was stamped',
+              'and how much later than the quickest frame of its 10 ms a frame was stamped',
     'cores': 'the generator on one, all of sluice-capture (lcore, control thread, writer) on the '
              'other',
 }
