@@ -32,11 +32,6 @@ void Captures::add_port(const std::string& port, pcap::Linktype linktype,
     ports_[port].points = std::move(points);
 }
 
-void Captures::adopt(const std::string& port, std::unique_ptr<capture::Capture> capture) {
-    ports_[port].capture = std::move(capture);
-    ports_[port].adopted = true;
-}
-
 void Captures::set_tap(dp::Stage* stage, dp::PacketTap* tap) {
     dp::Mail mail;
     mail.to = stage;
@@ -84,11 +79,9 @@ Result<> Captures::start(const CaptureSpec& spec) {
 }
 
 Result<> Captures::stop(Port& port) {
-    if (!port.adopted) {
-        for (const Point& point : port.points) set_tap(point.stage, nullptr);
-        // Once the mails have been read, and the iteration they were read in is over.
-        runtime_.settle_mails();
-    }
+    for (const Point& point : port.points) set_tap(point.stage, nullptr);
+    // Once the mails have been read, and the iteration they were read in is over.
+    runtime_.settle_mails();
     const Result<> outcome = port.capture->stop();
     port.last = std::make_unique<capture::CaptureStats>(port.capture->stats());
     port.capture.reset();
@@ -100,8 +93,6 @@ Result<> Captures::stop(const std::string& name) {
     const auto found = ports_.find(name);
     if (found == ports_.end() || !found->second.capture)
         return fail(ENOENT, "{} is not being captured", name);
-    if (found->second.adopted)
-        return fail(EINVAL, "the capture of {} ends with the program", name);
     return stop(found->second);
 }
 

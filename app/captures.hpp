@@ -24,9 +24,6 @@ class Captures {
         bool rx = false, tx = false;
     };
     void add_port(const std::string& port, pcap::Linktype linktype, std::vector<Point> points);
-    // A capture whose taps are stages of the plan (sluice-capture): shown and stopped like the
-    // others.
-    void adopt(const std::string& port, std::unique_ptr<capture::Capture> capture);
 
     Result<> start(const CaptureSpec& spec);
     Result<> stop(const std::string& port);
@@ -40,7 +37,6 @@ class Captures {
         std::vector<Point> points;
         std::vector<std::unique_ptr<dp::PacketTap>> filters;  // of one direction only
         std::unique_ptr<capture::Capture> capture;
-        bool adopted = false;
         std::unique_ptr<capture::CaptureStats> last;
     };
     void set_tap(dp::Stage* stage, dp::PacketTap* tap);

@@ -21,9 +21,7 @@ namespace sluice::capture {
 struct alignas(64) Block : Chunk {
     bool first = false;       // of its file: begins with the file's header
     bool last = false;        // of its file; good once sealed
-    bool ends_short = false;  // sealed before it was full, because no more is to come
     std::uint32_t whole = 0;  // bytes up to the end of the last record that ends here
-    std::int64_t first_ns = 0;  // stamp of the first record of the file, in its first block
 };
 
 // Memory for blocks and the two rings they travel in. One recorder, one writer.
