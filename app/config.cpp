@@ -5,7 +5,6 @@
 #include <set>
 
 #include "app/capture_cli.hpp"
-#include "capture/capture_stage.hpp"
 #include "capture/lane_stages.hpp"
 #include "dataplane/port_stages.hpp"
 #include "shim_hv/dp/vmpi_stage.hpp"
@@ -79,7 +78,6 @@ void read_port(ConfigTable table, Config& config, const ConfigScope& scope) {
     if (scope.role == "capture")
         o.rx_queues = static_cast<std::uint16_t>(table.uint("queues", 1, 128).optional(1));
     o.scatter = scope.role == "capture";
-    o.timestamps = scope.role == "capture";
     o.mtu = static_cast<std::uint32_t>(table.uint("mtu", 68, 65535).optional(0));
     o.promiscuous = table.boolean("promiscuous").optional(port.kind == PortKind::ethernet &&
                                                           scope.role == "capture");
@@ -202,7 +200,12 @@ void read_captures(ConfigTable& root, Config& config, const ConfigScope& scope) 
         const std::uint32_t most = scope.role == "capture" ? pcap::kSnaplenMax : 65535;
         spec.snaplen = static_cast<std::uint32_t>(table.size("snaplen", 1, most).optional(most));
         spec.group_readable = table.boolean("group_readable").optional(false);
-        if (scope.role == "capture") read_lane(table, spec);
+        if (scope.role == "capture") {
+            read_lane(table, spec);
+            for (PortConfig& port : config.ports)
+                if (port.options.name == spec.port)
+                    port.options.timestamps = spec.lane.port_stamps;
+        }
         check_port_name(table, config, "port", spec.port);
         config.captures.push_back(std::move(spec));
     }
@@ -344,7 +347,6 @@ void lay_out_ethernet(const Config& config, const ConfigScope& scope, Layout& ou
     out.kinds["port_rx"] = dp::PortRx::kind();
     out.kinds["port_tx"] = dp::PortTx::kind();
     stages::add_kinds(out.kinds);
-    out.kinds["capture"] = capture::CaptureStage::kind();
     const auto used = [&](const std::string& node) {
         return std::any_of(config.edges.begin(), config.edges.end(), [&](const dp::EdgeSpec& e) {
             return e.from == node || e.to == node;

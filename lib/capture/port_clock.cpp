@@ -36,12 +36,13 @@ void PortClock::adjust(std::int64_t wall_ns) noexcept {
     last_ticks_ = ticks;
     last_wall_ = wall_ns;
     if (!second) return;
-    // Three stores and no lock: a reader between them is off by what a second's drift is, which is
-    // what the line through two readings is worth anyhow.
-    base_ticks_.store(ticks, std::memory_order_relaxed);
-    base_wall_.store(wall_ns, std::memory_order_relaxed);
-    ns_per_tick_.store(static_cast<double>(passed) / static_cast<double>(ticks_passed),
-                       std::memory_order_release);
+    const unsigned next = adjusted_.load(std::memory_order_relaxed) + 1;
+    Line& line = lines_[next % kLines];
+    line.ticks.store(ticks, std::memory_order_relaxed);
+    line.wall_ns.store(wall_ns, std::memory_order_relaxed);
+    line.ns_per_tick.store(static_cast<double>(passed) / static_cast<double>(ticks_passed),
+                           std::memory_order_relaxed);
+    adjusted_.store(next, std::memory_order_release);
 }
 
 }  // namespace sluice::capture

@@ -3,6 +3,7 @@
 #include <rte_mbuf.h>
 #include <rte_mbuf_dyn.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <optional>
@@ -29,11 +30,13 @@ class PortClock {
         if ((m->ol_flags & flag_) == 0) return 0;
         const std::uint64_t ticks = *RTE_MBUF_DYNFIELD(m, offset_, const std::uint64_t*);
         if (microseconds_) return static_cast<std::int64_t>(ticks) * 1000;
-        const double ns_per_tick = ns_per_tick_.load(std::memory_order_acquire);
-        if (ns_per_tick == 0) return 0;
-        const auto since = static_cast<std::int64_t>(
-            ticks - base_ticks_.load(std::memory_order_relaxed));
-        return base_wall_.load(std::memory_order_relaxed) +
+        const unsigned adjusted = adjusted_.load(std::memory_order_acquire);
+        if (adjusted == 0) return 0;
+        const Line& line = lines_[adjusted % kLines];
+        const auto since =
+            static_cast<std::int64_t>(ticks - line.ticks.load(std::memory_order_relaxed));
+        const double ns_per_tick = line.ns_per_tick.load(std::memory_order_relaxed);
+        return line.wall_ns.load(std::memory_order_relaxed) +
                static_cast<std::int64_t>(static_cast<double>(since) * ns_per_tick);
     }
 
@@ -46,9 +49,15 @@ class PortClock {
     int offset_ = -1;
     std::uint64_t flag_ = 0;
     bool microseconds_ = false;
-    std::atomic<std::uint64_t> base_ticks_{0};
-    std::atomic<std::int64_t> base_wall_{0};
-    std::atomic<double> ns_per_tick_{0};
+    // A reader has seconds before its line is written anew, which is as long as no lcore takes.
+    static constexpr unsigned kLines = 8;
+    struct Line {
+        std::atomic<std::uint64_t> ticks{0};
+        std::atomic<std::int64_t> wall_ns{0};
+        std::atomic<double> ns_per_tick{0};
+    };
+    std::array<Line, kLines> lines_;
+    std::atomic<unsigned> adjusted_{0};  // how often; 0: no line yet
     std::uint64_t last_ticks_ = 0;  // control thread
     std::int64_t last_wall_ = 0;
 };
