@@ -150,13 +150,11 @@ void read_limits(ConfigTable table, std::uint64_t& bytes, std::uint64_t& packets
     files = static_cast<std::uint32_t>(table.uint("files", 1, 1'000'000).optional(0));
 }
 
-// What only sluice-capture's own lanes can do.
-void read_lane(ConfigTable& table, CaptureSpec& spec) {
-    capture::LaneConfig& lane = spec.lane;
-    lane.file = spec.file;
-    lane.where = spec.where;
-    lane.snaplen = spec.snaplen;
-    lane.group_readable = spec.group_readable;
+void read_lane(ConfigTable& table, capture::LaneConfig& lane) {
+    lane.file = table.string("file").required();
+    lane.snaplen = static_cast<std::uint32_t>(
+        table.size("snaplen", 1, pcap::kSnaplenMax).optional(pcap::kSnaplenMax));
+    lane.group_readable = table.boolean("group_readable").optional(false);
     const std::string format =
         table.choice("format", {"pcap", "pcap-us", "pcapng"}).optional("pcap");
     lane.format = format == "pcapng"    ? capture::Format::pcapng
@@ -183,29 +181,33 @@ void read_lane(ConfigTable& table, CaptureSpec& spec) {
     lane.buffer_bytes = table.size("buffer").optional(lane.buffer_bytes);
     lane.stop_on_error =
         table.choice("on_error", {"retry", "stop"}).optional("retry") == "stop";
+    if (const auto good = capture::checked(lane); !good) table.error("file", good.error().message);
+}
+
+// What only a port that does nothing but capture can do.
+void read_recorder(ConfigTable& table, CaptureSpec& spec, const ConfigScope& scope) {
+    if (scope.role != "capture")
+        for (const char* key : {"merge", "port_stamps", "io_lcore"})
+            if (table.has(key))
+                table.error(key, fmt::format("'{}' is for sluice-capture alone; here a capture is "
+                                             "of one port, with a thread of its own", key));
     spec.merge = table.boolean("merge").optional(false);
-    lane.port_stamps = table.boolean("port_stamps").optional(false);
+    spec.lane.port_stamps = table.boolean("port_stamps").optional(false);
     if (const auto id = table.uint("io_lcore", 0, kLcoreMax).maybe())
         spec.io_lcore = LcoreId(static_cast<std::uint16_t>(*id));
-    if (const auto good = capture::checked(lane); !good) table.error("file", good.error().message);
 }
 
 void read_captures(ConfigTable& root, Config& config, const ConfigScope& scope) {
     for (ConfigTable table : root.tables("capture")) {
         CaptureSpec spec;
-        spec.port = table.string("port").required();
-        spec.file = table.string("file").required();
-        spec.where = table.where("port");
+        if (scope.role != "capture") spec.lane = tap_defaults();
+        spec.port = spec.lane.port = table.string("port").required();
+        spec.where = spec.lane.where = table.where("port");
         spec.direction = table.choice("direction", {"rx", "tx", "both"}).optional("both");
-        const std::uint32_t most = scope.role == "capture" ? pcap::kSnaplenMax : 65535;
-        spec.snaplen = static_cast<std::uint32_t>(table.size("snaplen", 1, most).optional(most));
-        spec.group_readable = table.boolean("group_readable").optional(false);
-        if (scope.role == "capture") {
-            read_lane(table, spec);
-            for (PortConfig& port : config.ports)
-                if (port.options.name == spec.port)
-                    port.options.timestamps = spec.lane.port_stamps;
-        }
+        read_lane(table, spec.lane);
+        read_recorder(table, spec, scope);
+        for (PortConfig& port : config.ports)
+            if (port.options.name == spec.port) port.options.timestamps = spec.lane.port_stamps;
         check_port_name(table, config, "port", spec.port);
         config.captures.push_back(std::move(spec));
     }
@@ -291,7 +293,7 @@ Result<Config> load_config(const std::string& path, const ConfigScope& scope) {
     if (scope.captures) read_captures(root, config, scope);
     if (scope.stages) read_stages(root, config);
     SLUICE_TRY_VOID(file.finish());
-    if (scope.role == "capture") SLUICE_TRY_VOID(check_captures(config));
+    SLUICE_TRY_VOID(check_captures(config));
     return config;
 }
 
@@ -373,6 +375,13 @@ std::string recorder_node(const std::string& port, unsigned queue) {
 }
 std::string writer_node(const std::string& port, unsigned queue) {
     return fmt::format("{}.q{}.writer", port, queue);
+}
+
+capture::LaneConfig tap_defaults() {
+    capture::LaneConfig lane;
+    lane.buffer_bytes = std::uint64_t{32} << 20;
+    lane.preallocate = std::uint64_t{64} << 20;
+    return lane;
 }
 
 Result<> check_captures(const Config& config) {

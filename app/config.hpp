@@ -49,11 +49,9 @@ struct RunConfig {  // a traffic run that starts with the role
 };
 
 struct CaptureSpec {
-    std::string port, file, direction, where;
-    std::uint32_t snaplen = 65535;
-    bool group_readable = false;
-    // sluice-capture:
+    std::string port, direction, where;
     capture::LaneConfig lane;
+    // sluice-capture:
     std::optional<LcoreId> io_lcore;
     bool null = false;   // receive only
     bool merge = false;  // with all others that merge into the same file
@@ -92,6 +90,10 @@ struct Layout {
     dp::KindTable kinds;
 };
 Result<Layout> layout_of(const Config& config, const ConfigScope& scope);
+
+// What a capture of a port that does something else as well is unless it is said: smaller than
+// sluice-capture's.
+capture::LaneConfig tap_defaults();
 
 // Lanes that cannot be together: two that write to one file.
 Result<> check_captures(const Config& config);

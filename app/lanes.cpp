@@ -9,22 +9,8 @@ namespace sluice::app {
 
 using control::Value;
 
-namespace {
-
-Instant now() { return dp::TscClock::instance().now(); }
-
-double per_packet(std::uint64_t cycles, std::uint64_t packets) {
-    if (packets == 0) return 0;
-    const double exact = static_cast<double>(cycles) / static_cast<double>(packets);
-    return static_cast<double>(static_cast<std::int64_t>(exact * 10 + 0.5)) / 10;
-}
-
-}  // namespace
-
-Lanes::Lanes() : clock_(capture::WallClock::read_clocks()), adjusted_(now()) {}
-
 Result<capture::Lane*> Lanes::add(const capture::LaneConfig& config, const dp::Port& port) {
-    auto lane = capture::Lane::create(config, clock_);
+    auto lane = capture::Lane::create(config, clock_.wall());
     if (!lane)
         return fail(lane.error().code, "{}{}", config.where.empty() ? "" : config.where + ": ",
                     lane.error().message);
@@ -39,7 +25,7 @@ Result<capture::Lane*> Lanes::add(const capture::LaneConfig& config, const dp::P
 Result<capture::Merge*> Lanes::add_merge(const capture::LaneConfig& file,
                                          std::vector<capture::LaneConfig> lanes,
                                          std::vector<const dp::Port*> ports) {
-    auto merge = capture::Merge::create(file, std::move(lanes), clock_);
+    auto merge = capture::Merge::create(file, std::move(lanes), clock_.wall());
     if (!merge)
         return fail(merge.error().code, "{}{}", file.where.empty() ? "" : file.where + ": ",
                     merge.error().message);
@@ -72,6 +58,7 @@ capture::WriterWork& Lanes::Entry::work() const {
 }
 capture::LaneStats Lanes::Entry::stats() const { return lane ? lane->stats() : merge->stats(); }
 bool Lanes::Entry::over() const { return lane ? lane->over() : merge->over(); }
+void Lanes::Entry::rotate() const { lane ? lane->rotate() : merge->rotate(); }
 
 std::vector<const dp::Port*> Lanes::all_ports() const {
     std::vector<const dp::Port*> ports = nulls_;
@@ -85,8 +72,10 @@ void Lanes::add_null(const dp::Port& port) { nulls_.push_back(&port); }
 
 Result<> Lanes::start_threads(bool inline_writers) {
     for (Entry& e : lanes_) {
-        if (inline_writers && !e.work().wants_thread()) continue;
-        SLUICE_TRY_VOID(e.work().start_thread());
+        if (inline_writers && !e.work().wants_thread())
+            SLUICE_TRY_VOID(e.work().prepare_for_lcore());
+        else
+            SLUICE_TRY_VOID(e.work().start_thread());
     }
     return {};
 }
@@ -103,19 +92,10 @@ void Lanes::look() {
                 if (port->name() == e.merge->lane(i).config().port)
                     e.merge->lane(i).set_missed(missed(*port));
     }
-    const Instant at = now();
-    if (at - adjusted_ < capture::WallClock::kInterval) return;
-    adjusted_ = at;
+    if (!clock_.due()) return;
     for (auto& [id, clock] : port_clocks_)
-        if (clock) clock->adjust(clock_.wall_ns(now()));
-    const auto verdict = clock_.adjust(capture::WallClock::read_clocks());
-    if (verdict == capture::WallClock::Verdict::stepped)
-        log::warn("capture", "the system's clock was set forward; so are the time stamps");
-    const bool ahead = verdict == capture::WallClock::Verdict::ahead;
-    if (ahead && !ahead_told_)
-        log::warn("capture", "the system's clock was set back; the time stamps run ahead of it "
-                  "and approach it slowly");
-    ahead_told_ = ahead;
+        if (clock) clock->adjust(clock_.wall().wall_ns(dp::TscClock::instance().now()));
+    clock_.adjust();
 }
 
 bool Lanes::over() const {
@@ -124,28 +104,39 @@ bool Lanes::over() const {
                        [](const Entry& e) { return e.over(); });
 }
 
+template <typename Do>
+Result<> Lanes::for_lanes(const std::string& port, Do&& act) {
+    bool found = false;
+    for (const Entry& e : lanes_)
+        for (std::size_t i = 0; i < (e.lane ? 1 : e.merge->lanes()); ++i) {
+            capture::Lane& lane = e.lane ? *e.lane : e.merge->lane(i);
+            if (port != "all" && lane.config().port != port) continue;
+            found = true;
+            SLUICE_TRY_VOID(act(e, lane));
+        }
+    if (!found) return not_captured(port);
+    return {};
+}
+
 void Lanes::rotate() {
-    for (const Entry& e : lanes_) {
-        if (e.lane) e.lane->rotate();
-        if (e.merge) e.merge->rotate();
-    }
+    for (const Entry& e : lanes_) e.rotate();
+}
+
+// A merge goes on to the next file as a whole, and once.
+Result<> Lanes::rotate(const std::string& port) {
+    const Entry* last = nullptr;
+    return for_lanes(port, [&last](const Entry& e, capture::Lane&) -> Result<> {
+        if (&e != last) e.rotate();
+        last = &e;
+        return {};
+    });
 }
 
 Result<> Lanes::change(const std::string& port, std::optional<std::string> filter,
                        std::optional<std::uint32_t> snaplen) {
-    bool found = false;
-    const auto change_one = [&](capture::Lane& lane) -> Result<> {
-        if (port != "all" && lane.config().port != port) return {};
-        found = true;
+    return for_lanes(port, [&](const Entry&, capture::Lane& lane) {
         return lane.change(filter, snaplen);
-    };
-    for (const Entry& e : lanes_) {
-        if (e.lane) SLUICE_TRY_VOID(change_one(*e.lane));
-        for (std::size_t i = 0; e.merge && i < e.merge->lanes(); ++i)
-            SLUICE_TRY_VOID(change_one(e.merge->lane(i)));
-    }
-    if (!found) return fail(ENOENT, "{} is not being captured", port);
-    return {};
+    });
 }
 
 Result<> Lanes::close() {
@@ -155,53 +146,20 @@ Result<> Lanes::close() {
     for (const Entry& e : lanes_) {
         const Result<> closed = e.lane ? e.lane->close() : e.merge->close();
         if (!closed) outcome = closed;
-        const capture::LaneStats s = e.stats();
-        const std::uint64_t sum = s.written + s.disk_error + s.no_chunk + s.filtered +
-                                  s.sampled_out + s.cut_off;
-        if (sum != s.received)
-            outcome = fail(EPROTO, "capture of {} queue {}: {} packets received, but {} accounted "
-                           "for; this is a bug", s.port, s.queue, s.received, sum);
+        if (auto sums = check_sums(e.stats()); !sums) outcome = sums;
     }
     return outcome;
 }
 
 Value Lanes::row(const Entry& e) const {
     const capture::LaneStats s = e.stats();
-    dp::PortStats p;
+    PortLoss loss;
     for (const dp::Port* port : e.ports) {
         const dp::PortStats one = port->stats();
-        p.rx_missed += one.rx_missed;
-        p.rx_no_mbuf += one.rx_no_mbuf;
+        loss.nic_missed += one.rx_missed;
+        loss.no_mbuf += one.rx_no_mbuf;
     }
-    Value v;
-    v["port"] = s.port;
-    v["queue"] = s.queue;
-    v["state"] = closed_ ? "stopped" : s.over ? "over" : "running";
-    v["file"] = s.file;
-    v["files"] = s.files;
-    v["received"] = s.received;
-    v["written"] = s.written;
-    v["pending"] = s.pending;
-    v["filtered"] = s.filtered;
-    v["sampled_out"] = s.sampled_out;
-    v["cut_off"] = s.cut_off;
-    v["drops"] = {{"nic_missed", p.rx_missed},
-                  {"no_mbuf", p.rx_no_mbuf},
-                  {"no_chunk", s.no_chunk},
-                  {"disk_error", s.disk_error}};
-    v["bytes"] = s.bytes;
-    v["file_bytes"] = s.file_bytes;
-    v["buffer_percent"] = s.buffer_percent;
-    v["cycles_per_packet"] = per_packet(s.busy_cycles, s.received);
-    v["writer_cycles_per_packet"] = per_packet(s.writer_cycles, s.written);
-    v["stamp_error_ns"] = s.stamp_error_max_ns;
-    v["stamp_error_now_ns"] = s.stamp_error_ns;
-    v["restamped"] = s.restamped;
-    v["io"] = s.io;
-    v["filter"] = s.filter;
-    v["snaplen"] = s.snaplen;
-    v["error"] = s.error;
-    return v;
+    return capture_row(s, closed_ ? "stopped" : s.over ? "over" : "running", loss);
 }
 
 Value Lanes::show() const {
@@ -212,22 +170,15 @@ Value Lanes::show() const {
 
 Value Lanes::drops() const {
     Value rows = Value::array();
-    const auto add = [&](const std::string& stage, const char* reason, std::uint64_t packets,
-                         const char* meaning) {
-        if (packets != 0)
-            rows.push_back({{"stage", stage}, {"reason", reason}, {"packets", packets},
-                            {"meaning", meaning}});
-    };
     for (const Entry& e : lanes_) {
         const capture::LaneStats s = e.stats();
-        const std::string stage = e.lane ? fmt::format("{}.q{}", s.port, s.queue) : s.port;
-        add(stage, "no_chunk", s.no_chunk, "capture: the disk was slower, no block was free");
-        add(stage, "disk_error", s.disk_error, "capture: the file could not be written");
+        add_capture_drops(rows, e.lane ? fmt::format("{}.q{}", s.port, s.queue) : s.port, s);
     }
     for (const dp::Port* port : all_ports()) {
         const dp::PortStats p = port->stats();
-        add(port->name(), "nic_missed", p.rx_missed, "the port's receive ring was full");
-        add(port->name(), "no_mbuf", p.rx_no_mbuf, "the packet pool was empty");
+        add_drop_row(rows, port->name(), "nic_missed", p.rx_missed,
+                     "the port's receive ring was full");
+        add_drop_row(rows, port->name(), "no_mbuf", p.rx_no_mbuf, "the packet pool was empty");
     }
     return rows;
 }

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "app/capture_rows.hpp"
 #include "capture/lane.hpp"
 #include "capture/lane_stages.hpp"
 #include "capture/merge.hpp"
-#include "capture/wall_clock.hpp"
 #include "control/value.hpp"
 #include "dataplane/port.hpp"
 
@@ -18,8 +18,6 @@ namespace sluice::app {
 // The lanes of sluice-capture: one for each queue of each port that is captured. Control thread.
 class Lanes {
   public:
-    Lanes();
-
     // With EAL up. `port` may be looked at as long as the lanes are.
     Result<capture::Lane*> add(const capture::LaneConfig& config, const dp::Port& port);
     // Lanes that go into one file; in the order of `lanes`.
@@ -37,6 +35,8 @@ class Lanes {
     // All have come to the limit they were given, or one cannot go on.
     bool over() const;
     void rotate();
+    // `port`: its name, or "all".
+    Result<> rotate(const std::string& port);
     Result<> change(const std::string& port, std::optional<std::string> filter,
                     std::optional<std::uint32_t> snaplen);
     // The forwarding has stopped: writes and closes everything, and checks the sums.
@@ -58,16 +58,17 @@ class Lanes {
         capture::WriterWork& work() const;
         capture::LaneStats stats() const;
         bool over() const;
+        void rotate() const;
     };
+    template <typename Do>
+    Result<> for_lanes(const std::string& port, Do&& act);
     std::vector<const dp::Port*> all_ports() const;
     control::Value row(const Entry& entry) const;
 
     const capture::PortClock* clock_of(const dp::Port& port);
 
-    capture::WallClock clock_;
+    CaptureClock clock_;
     std::map<std::uint16_t, std::optional<capture::PortClock>> port_clocks_;
-    Instant adjusted_;
-    bool ahead_told_ = false;
     std::vector<Entry> lanes_;
     std::vector<const dp::Port*> nulls_;
     bool closed_ = false;

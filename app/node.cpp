@@ -107,7 +107,7 @@ Result<> Node::build(const dp::Placement& placement) {
     SLUICE_TRY(dp::Plan plan, dp::plan(layout_.graph, layout_.kinds, placement_));
     SLUICE_TRY_VOID(make_pools(plan));
     SLUICE_TRY(runtime_, dp::Runtime::create(placement_));
-    captures_ = std::make_unique<Captures>(*runtime_);
+    captures_ = std::make_unique<Captures>(*runtime_, control_cpus());
     // A virtio-user server waits for its client in here, for ever if need be: let signals end that.
     std::vector<std::string> sockets;
     for (const PortConfig& p : config_.ports) {
@@ -187,7 +187,7 @@ Result<> Node::make_vmpi(dp::Runtime::Stages& stages) {
         vmpi.device = std::make_unique<shim_hv::Device>(device, *runtime_, *vmpi.low_level,
                                                         *vmpi.stage, *tgen_);
         tgen_->add_device(*vmpi.device);
-        captures_->add_port(p.options.name, pcap::Linktype::user0, {{vmpi.stage, true, true}});
+        captures_->add_port(*vmpi.port, pcap::Linktype::user0, {{vmpi.stage, true, true}});
         vmpi.low_level->on_link_change([this] { loop_.post([this] { poll_devices(); }); });
     }
     return {};
@@ -221,7 +221,7 @@ Result<> Node::make_ethernet(dp::Runtime::Stages& stages) {
             points.push_back({rx->second.get(), true, false});
         if (const auto tx = stages.find(tx_node(p.options.name)); tx != stages.end())
             points.push_back({tx->second.get(), false, true});
-        captures_->add_port(p.options.name, pcap::Linktype::ethernet, std::move(points));
+        captures_->add_port(*port(p.options.name), pcap::Linktype::ethernet, std::move(points));
     }
     if (scope_.role == "capture") SLUICE_TRY_VOID(make_lanes(stages));
     return {};
@@ -304,7 +304,10 @@ void Node::watch() {
         replug_lost();
         poll_devices();
         runtime_->reclaim();
-        if (lanes_) lanes_->look();
+        if (lanes_)
+            lanes_->look();
+        else
+            captures_->look();
     });
 }
 
@@ -389,7 +392,9 @@ dp::Port* Node::port(const std::string& name) const {
 
 Result<> Node::start() {
     for (const CaptureSpec& spec : config_.captures)
-        if (scope_.role != "capture") SLUICE_TRY_VOID(captures_->start(spec));
+        if (scope_.role != "capture")
+            if (auto started = captures_->start(spec); !started)
+                return fail(started.error().code, "{}: {}", spec.where, started.error().message);
     for (const AppConfig& app : config_.apps)
         if (auto ok = tgen_->register_server(app.name, app.dif, app.out_dir, app.out_bytes_max);
             !ok)

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -72,10 +73,11 @@ class Node {
     void add_runtime_commands(control::CommandTable& table);
     void add_flow_commands(control::CommandTable& table);
     void add_capture_commands(control::CommandTable& table);
-    void add_lane_commands(control::CommandTable& table);
     void add_stage_commands(control::CommandTable& table);
     void add_edge_commands(control::CommandTable& table);
     void add_tgen_commands(control::CommandTable& table);
+    Result<> change_captures(const std::string& port, std::optional<std::string> filter,
+                             std::optional<std::uint32_t> snaplen);
     Result<> rebuild(dp::Graph graph);
     control::Value show_drops() const;
     control::Value show_lcores() const;

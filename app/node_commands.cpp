@@ -189,8 +189,7 @@ Value Node::show_drops() const {
                             {"packets", s.drops[i]},
                             {"meaning", info.text}});
         }
-    if (lanes_)
-        for (const Value& row : lanes_->drops()) rows.push_back(row);
+    for (const Value& row : lanes_ ? lanes_->drops() : captures_->drops()) rows.push_back(row);
     return rows;
 }
 
@@ -249,68 +248,6 @@ Value Node::show_stages() const {
         rows.push_back(v);
     }
     return rows;
-}
-
-void Node::add_capture_commands(control::CommandTable& table) {
-    table.add({"show capture", Access::read, "Captures, running and ended.",
-               [this](const Args&) -> Result<Value> {
-                   return lanes_ ? lanes_->show() : captures_->show();
-               }});
-    if (lanes_) {
-        add_lane_commands(table);
-        return;
-    }
-    table.add({"start capture PORT <FILE:path> [direction rx|tx|both] [snaplen <SNAPLEN:uint>]",
-               Access::write, "Writes what passes a port to a pcap file.",
-               [this](const Args& args) -> Result<Value> {
-                   CaptureSpec spec;
-                   spec.port = args.str("PORT");
-                   spec.file = args.str("FILE");
-                   spec.direction = args.has("rx") ? "rx" : args.has("tx") ? "tx" : "both";
-                   const std::uint64_t snaplen = args.optional_uint("SNAPLEN").value_or(65535);
-                   if (snaplen < 1 || snaplen > 65535)
-                       return fail(EINVAL, "snaplen is {}, expected 1 to 65535", snaplen);
-                   spec.snaplen = static_cast<std::uint32_t>(snaplen);
-                   SLUICE_TRY_VOID(captures_->start(spec));
-                   return Value();
-               }});
-    table.add({"stop capture PORT", Access::write, "Ends a capture and closes its file.",
-               [this](const Args& args) -> Result<Value> {
-                   SLUICE_TRY_VOID(captures_->stop(args.str("PORT")));
-                   return Value();
-               }});
-}
-
-void Node::add_lane_commands(control::CommandTable& table) {
-    table.add({"rotate capture", Access::write, "Begins new files.",
-               [this](const Args&) -> Result<Value> {
-                   lanes_->rotate();
-                   return Value();
-               }});
-    table.add({"set capture (all|PORT) filter EXPRESSION", Access::write,
-               "Another filter, from the next packet on; \"\" for none.",
-               [this](const Args& args) -> Result<Value> {
-                   SLUICE_TRY_VOID(lanes_->change(args.has("PORT") ? args.str("PORT") : "all",
-                                                  args.str("EXPRESSION"), std::nullopt));
-                   return Value();
-               }});
-    table.add({"set capture (all|PORT) snaplen <SNAPLEN:uint>", Access::write,
-               "How much of each packet is kept, from the next packet on.",
-               [this](const Args& args) -> Result<Value> {
-                   const std::uint64_t snaplen = args.uint("SNAPLEN");
-                   if (snaplen > pcap::kSnaplenMax)
-                       return fail(EINVAL, "snaplen of {} bytes, expected 1 to {}", snaplen,
-                                   pcap::kSnaplenMax);
-                   SLUICE_TRY_VOID(lanes_->change(args.has("PORT") ? args.str("PORT") : "all",
-                                                  std::nullopt,
-                                                  static_cast<std::uint32_t>(snaplen)));
-                   return Value();
-               }});
-    table.add({"stop capture", Access::write, "Ends the program, with everything written.",
-               [this](const Args&) -> Result<Value> {
-                   loop_.stop();
-                   return Value();
-               }});
 }
 
 // A graph that an operator has changed: planned, and put in place of the one before.

@@ -237,8 +237,8 @@ def captured(vswitch, directions, pcap):
     after = vswitch.control("show port stats vm1")[0]
     row = vswitch.control("show capture")[0]
     records = pcap_records(pcap)
-    dropped = row["dropped_no_buffer"] + row["dropped_write_error"]
-    if records != row["captured"] or row["received"] != row["captured"] + dropped:
+    dropped = row["drops"]["no_chunk"] + row["drops"]["disk_error"]
+    if records != row["written"] or row["received"] != row["written"] + dropped:
         raise DemoError(f"the file has {records} packets, the counters say {row}")
     passed = sum(after[k] - before[k] for k in ("rx_packets", "tx_packets"))
     say(f"  {records} packets in {pcap} ({dropped} dropped); the port counted {passed} meanwhile")

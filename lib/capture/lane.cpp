@@ -24,7 +24,7 @@ bool is_stream(const std::string& path) {
     return ::stat(path.c_str(), &info) == 0 && S_ISFIFO(info.st_mode);
 }
 
-pcap::NgSection section_of_host() {
+pcap::NgSection section_of_host(bool tapped) {
     pcap::NgSection section;
     utsname name{};
     if (::uname(&name) == 0) {
@@ -32,9 +32,11 @@ pcap::NgSection section_of_host() {
         section.os = fmt::format("{} {}", name.sysname, name.release);
     }
     section.application = std::string("sluice-capture ") + SLUICE_VERSION;
-    section.comment =
-        "Time stamps: TSC, slewed to CLOCK_REALTIME once a second; packets of a burst are spread "
-        "over the time since the poll before. The bound of their error stands in the statistics.";
+    section.comment = "Time stamps: TSC, slewed to CLOCK_REALTIME once a second; ";
+    section.comment +=
+        tapped ? "of the iteration of the polling core in which a packet passed."
+               : "packets of a burst are spread over the time since the poll before. The bound of "
+                 "their error stands in the statistics.";
     return section;
 }
 
@@ -122,7 +124,7 @@ Packer::Options Lane::packer_options(const LaneConfig& c) {
     o.format = c.format;
     o.linktype = c.linktype;
     o.snaplen = c.snaplen;
-    o.section = section_of_host();
+    o.section = section_of_host(c.tapped);
     o.interfaces = {{c.port, fmt::format("queue {}", c.queue), c.filter}};
     o.next_file = {c.rotation.bytes, c.rotation.packets, c.rotation.duration};
     o.stop = c.stop;
@@ -187,7 +189,7 @@ Result<> Lane::init() {
     }
     if (!writer_) return {};
     writer_->on_failure([this] { packer_.rotate(); });
-    packer_.on_totals([this](unsigned, PackerTotals& out) { totals(out); });
+    packer_.on_totals([this](unsigned, PackerTotals& out) { totals(counts(), missed(), out); });
     return writer_->init();
 }
 
@@ -305,16 +307,20 @@ void Lane::nothing(Instant now) noexcept {
     complete_to_.store(wall_ns, std::memory_order_release);
 }
 
-void Lane::totals(PackerTotals& out) const {
-    const LaneCounters& c = counters_;
-    out.received = c.received.get();
-    out.accepted = c.received.get() - c.filtered.get();
-    out.lost = c.no_chunk.get();
-    out.missed = missed_.load(std::memory_order_relaxed);
+void Lane::reached(Instant now) noexcept {
+    stamper_.nothing(now);
+    complete_to_.store(clock_.wall_ns(now), std::memory_order_release);
+}
+
+void Lane::totals(const LaneStats& of, std::uint64_t missed, PackerTotals& out) {
+    out.received = of.received;
+    out.accepted = of.received - of.filtered;
+    out.lost = of.no_chunk;
+    out.missed = missed;
     out.comment = fmt::format(
         "filtered={} sampled_out={} cut_off={} no_chunk={} disk_error={} stamp_error_max_ns={}",
-        c.filtered.get(), c.sampled_out.get(), c.cut_off.get(), c.no_chunk.get(),
-        writer_ ? writer_->counters().disk_error.get() : 0, c.stamp_error_max_ns.get());
+        of.filtered, of.sampled_out, of.cut_off, of.no_chunk, of.disk_error,
+        of.stamp_error_max_ns);
 }
 
 // ---- the writer's lcore or thread ----
@@ -333,6 +339,7 @@ Result<> Lane::close() {
         closed_ = true;
         writer_->hurry();
         stop_thread();
+        writer_->stop_keeper();
         // From here on this thread is all there is.
         const auto now = [] { return dp::TscClock::instance().now(); };
         bool finished = false;
@@ -352,14 +359,25 @@ Result<> Lane::close() {
 }
 
 LaneStats Lane::stats() const {
-    LaneStats s;
+    LaneStats s = counts();
     s.port = config_.port;
     s.queue = config_.queue;
-    // From the file back to the port, so that a packet that moves meanwhile shows as pending.
     if (writer_) {
         s.file = writer_->file();
         s.error = writer_->error();
         s.io = writer_->io_name();
+    }
+    s.over = over();
+    const Settings* const settings = settings_.load(std::memory_order_acquire);
+    s.filter = settings->filter != nullptr ? settings->filter->expression() : "";
+    s.snaplen = settings->snaplen;
+    return s;
+}
+
+LaneStats Lane::counts() const noexcept {
+    LaneStats s;
+    // From the file back to the port, so that a packet that moves meanwhile shows as pending.
+    if (writer_) {
         const WriterCounters& w = writer_->counters();
         s.written = w.written.get();
         s.disk_error = w.disk_error.get();
@@ -380,10 +398,6 @@ LaneStats Lane::stats() const {
     const std::uint64_t done = s.written + s.disk_error;
     s.pending = s.packed > done ? s.packed - done : 0;
     s.buffer_percent = 100 - std::min(100u, pool_->free_count() * 100 / pool_->count());
-    s.over = over();
-    const Settings* const settings = settings_.load(std::memory_order_acquire);
-    s.filter = settings->filter != nullptr ? settings->filter->expression() : "";
-    s.snaplen = settings->snaplen;
     return s;
 }
 

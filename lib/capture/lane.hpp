@@ -30,6 +30,8 @@ enum class IoKind : std::uint8_t { automatic, uring, posix, none };
 struct LaneConfig {
     std::string port;        // as the operator calls it
     unsigned queue = 0;
+    std::uint32_t direction = 1;  // pcapng's, of what feeds a merge: 1 in, 2 out
+    bool tapped = false;     // by a LaneTap: packets have the time of their iteration
     std::string file;        // a path or pattern (pcap::FileSet), "-", or a FIFO
     Format format = Format::pcap_ns;
     pcap::Linktype linktype = pcap::Linktype::ethernet;
@@ -105,10 +107,14 @@ class Lane final : public WriterWork {
     void record(Instant now, rte_mbuf* const* packets, unsigned count, bool full,
                 std::uint32_t direction) noexcept;
     void nothing(Instant now) noexcept;
+    // Instead, for a lane that is not told of polls in vain: whatever is recorded from here on is
+    // not earlier than `now`.
+    void reached(Instant now) noexcept;
 
     // ---- the writer's lcore or thread ----
     bool write(Instant now) noexcept override;
     bool wants_thread() const noexcept override { return writer_->io_blocks(); }
+    Result<> prepare_for_lcore() override { return writer_->start_keeper(); }
 
     // ---- control thread ----
     // Filter and snaplen of the packets from now on; the lcore changes over between two bursts.
@@ -138,7 +144,10 @@ class Lane final : public WriterWork {
     }
     // The lcore has stopped: seals what there is. False: later.
     bool finish_feed() noexcept;
-    void totals(PackerTotals& out) const;
+    // What is a number in stats(). Any thread.
+    LaneStats counts() const noexcept;
+    static void totals(const LaneStats& of, std::uint64_t missed, PackerTotals& out);
+    std::uint64_t missed() const noexcept { return missed_.load(std::memory_order_relaxed); }
     static Packer::Options packer_options(const LaneConfig& config);
     struct Output {
         std::unique_ptr<BlockPool> pool;

@@ -111,8 +111,9 @@ void FeedReader::pop() noexcept {
 Result<std::unique_ptr<Merge>> Merge::create(const LaneConfig& config,
                                              std::vector<LaneConfig> lanes,
                                              const WallClock& clock) {
-    LaneConfig file = config;
-    file.buffer_bytes /= 2;
+    SLUICE_TRY(LaneConfig file, checked(config));
+    constexpr std::uint64_t kFileLeast = std::uint64_t{4} << 20;
+    file.buffer_bytes = std::max(kFileLeast, config.buffer_bytes / 2);
     SLUICE_TRY(file, checked(file));
     std::vector<Feed> feeds;
     Packer::Options packer = Lane::packer_options(file);
@@ -120,8 +121,15 @@ Result<std::unique_ptr<Merge>> Merge::create(const LaneConfig& config,
     for (LaneConfig& lane : lanes) {
         constexpr std::uint64_t kLeast = std::uint64_t{4} << 20;
         lane.buffer_bytes = std::max(kLeast, config.buffer_bytes / 2 / lanes.size());
-        packer.interfaces.push_back({lane.port, fmt::format("queue {}", lane.queue), lane.filter});
         Feed feed;
+        feed.interface_id = static_cast<std::uint32_t>(packer.interfaces.size());
+        for (const Feed& other : feeds)
+            if (const LaneConfig& c = other.lane->config();
+                c.port == lane.port && c.queue == lane.queue)
+                feed.interface_id = other.interface_id;
+        if (feed.interface_id == packer.interfaces.size())
+            packer.interfaces.push_back(
+                {lane.port, fmt::format("queue {}", lane.queue), lane.filter});
         SLUICE_TRY(feed.lane, Lane::create_feed(lane, clock));
         feed.reader = std::make_unique<FeedReader>(feed.lane->pool());
         feeds.push_back(std::move(feed));
@@ -131,10 +139,14 @@ Result<std::unique_ptr<Merge>> Merge::create(const LaneConfig& config,
                                            packer, std::move(feeds)));
     Merge* const raw = merge.get();
     raw->writer_->on_failure([raw] { raw->packer_.rotate(); });
+    raw->interfaces_ = static_cast<unsigned>(packer.interfaces.size());
     raw->packer_.on_totals([raw](unsigned interface_id, PackerTotals& totals) {
-        raw->feeds_[interface_id].lane->totals(totals);
+        raw->totals(interface_id, totals);
     });
-    SLUICE_TRY_VOID(raw->writer_->init());
+    if (auto ready = raw->writer_->init(); !ready) {
+        raw->closed_ = true;  // an old file of its name stays as it is
+        return fail(std::move(ready.error()));
+    }
     return merge;
 }
 
@@ -150,7 +162,7 @@ Merge::Merge(const LaneConfig& config, const WallClock& clock, std::unique_ptr<B
 
 Merge::~Merge() { static_cast<void>(close()); }
 
-void Merge::take(Feed& feed, std::uint32_t interface_id) noexcept {
+void Merge::take(Feed& feed) noexcept {
     const FeedReader::Record record = *feed.reader->head();
     Borrowed packet(record);
     rte_mbuf* const packets[] = {packet.get()};
@@ -159,7 +171,8 @@ void Merge::take(Feed& feed, std::uint32_t interface_id) noexcept {
     batch.count = 1;
     batch.wall.first_ns = record.wall_ns;
     batch.snaplen = record.captured;
-    batch.interface_id = interface_id;
+    batch.interface_id = feed.interface_id;
+    batch.direction = feed.lane->config().direction;
     if (record.wall_ns < last_ns_) restamped_.add(1);
     last_ns_ = std::max(last_ns_, record.wall_ns);
     const Packer::Outcome out = packer_.pack(batch);
@@ -188,7 +201,7 @@ bool Merge::merge(std::int64_t wall_ns, bool all) noexcept {
             oldest = i;
         }
         if (oldest == feeds_.size() || stamp > horizon) return n != 0;
-        take(feeds_[oldest], static_cast<std::uint32_t>(oldest));
+        take(feeds_[oldest]);
     }
     return true;
 }
@@ -200,11 +213,44 @@ bool Merge::write(Instant now) noexcept {
     return writer_->poll(now, wall_ns) || merged;
 }
 
+// Nobody reads the stream any more: what the lanes still have is lost.
+void Merge::give_up() noexcept {
+    for (Feed& feed : feeds_) {
+        while (!feed.lane->finish_feed()) {
+        }
+        for (; feed.reader->head() != nullptr; feed.reader->pop()) given_up_.add(1);
+    }
+}
+
+void Merge::totals(unsigned interface_id, PackerTotals& out) const {
+    LaneStats sum;
+    std::uint64_t missed = 0;
+    for (const Feed& feed : feeds_) {
+        if (feed.interface_id != interface_id) continue;
+        const LaneStats s = feed.lane->counts();
+        sum.received += s.received;
+        sum.filtered += s.filtered;
+        sum.sampled_out += s.sampled_out;
+        sum.cut_off += s.cut_off;
+        sum.no_chunk += s.no_chunk;
+        sum.stamp_error_max_ns = std::max(sum.stamp_error_max_ns, s.stamp_error_max_ns);
+        missed += feed.lane->missed();
+    }
+    // Of several interfaces nobody knows whose these were.
+    if (interfaces_ == 1) {
+        sum.received -= beyond_.get();
+        sum.no_chunk += lost_.get();
+        sum.disk_error = writer_->counters().disk_error.get();
+    }
+    Lane::totals(sum, missed, out);
+}
+
 Result<> Merge::close() {
     if (!closed_) {
         closed_ = true;
         writer_->hurry();
         stop_thread();
+        writer_->stop_keeper();
         const auto wall = [this] { return clock_.wall_ns(dp::TscClock::instance().now()); };
         std::vector<bool> sealed(feeds_.size());
         bool finished = false;
@@ -221,6 +267,7 @@ Result<> Merge::close() {
             const timespec t{0, 50'000};
             if (!merged) ::nanosleep(&t, nullptr);
         }
+        if (writer_->failed_for_good()) give_up();
         writer_->abandon();
     }
     if (std::string e = writer_->error(); !e.empty())
@@ -232,7 +279,7 @@ LaneStats Merge::stats() const {
     LaneStats s;
     const WriterCounters& w = writer_->counters();
     s.written = w.written.get();
-    s.disk_error = w.disk_error.get();
+    s.disk_error = w.disk_error.get() + given_up_.get();
     s.file_bytes = w.file_bytes.get();
     s.files = w.files.get();
     s.writer_cycles = w.busy_cycles.get();

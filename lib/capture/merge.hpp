@@ -38,7 +38,8 @@ class FeedReader {
 // Several lanes into one file, in the order of their stamps. A record waits until no earlier one
 // can come from any other lane, but at most for the window: a lane that is silent (or whose lcore
 // hangs) for longer does not hold the others up, and what it then brings late is stamped with the
-// time at which the file had come.
+// time at which the file had come. Lanes of the same port and queue, such as one for what came in
+// and one for what went out, are one interface of a pcapng file.
 class Merge final : public WriterWork {
   public:
     static constexpr Duration kWindow = Duration::milliseconds(100);
@@ -55,6 +56,7 @@ class Merge final : public WriterWork {
 
     bool write(Instant now) noexcept override;
     bool wants_thread() const noexcept override { return writer_->io_blocks(); }
+    Result<> prepare_for_lcore() override { return writer_->start_keeper(); }
 
     // ---- control thread ----
     void rotate() noexcept { packer_.rotate(); }
@@ -67,13 +69,16 @@ class Merge final : public WriterWork {
     struct Feed {
         std::unique_ptr<Lane> lane;
         std::unique_ptr<FeedReader> reader;
+        std::uint32_t interface_id = 0;
     };
 
     Merge(const LaneConfig& config, const WallClock& clock, std::unique_ptr<BlockPool> pool,
           std::unique_ptr<BlockWriter> writer, const Packer::Options& packer,
           std::vector<Feed> feeds);
     bool merge(std::int64_t wall_ns, bool all) noexcept;
-    void take(Feed& feed, std::uint32_t interface_id) noexcept;
+    void take(Feed& feed) noexcept;
+    void give_up() noexcept;
+    void totals(unsigned interface_id, PackerTotals& out) const;
 
     const LaneConfig config_;
     const WallClock& clock_;
@@ -82,7 +87,8 @@ class Merge final : public WriterWork {
     Packer packer_;
     std::unique_ptr<BlockWriter> writer_;
     std::int64_t last_ns_ = 0;
-    dp::Counter lost_, beyond_, restamped_, bytes_;
+    dp::Counter lost_, beyond_, restamped_, bytes_, given_up_;
+    unsigned interfaces_ = 0;
     bool closed_ = false;
 };
 
