@@ -1,6 +1,5 @@
 #include "capture/block.hpp"
 
-#include <rte_common.h>
 #include <sys/mman.h>
 
 #include <cerrno>
@@ -10,16 +9,6 @@ namespace sluice::capture {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
-rte_ring* make_ring(unsigned elements, std::unique_ptr<std::byte[]>& memory) {
-    const unsigned size = rte_align32pow2(elements + 1);
-    const auto bytes = static_cast<std::size_t>(rte_ring_get_memsize(size));
-    memory = std::make_unique<std::byte[]>(bytes + RTE_CACHE_LINE_SIZE);
-    auto* ring = static_cast<rte_ring*>(
-        static_cast<void*>(RTE_PTR_ALIGN_CEIL(memory.get(), RTE_CACHE_LINE_SIZE)));
-    return rte_ring_init(ring, "capture", size, RING_F_SP_ENQ | RING_F_SC_DEQ) == 0 ? ring
-                                                                                    : nullptr;
-}
 
 }  // namespace
 
@@ -49,9 +38,7 @@ Result<> BlockPool::init(std::uint32_t block_bytes, std::uint32_t count) {
         std::memset(memory, 0, memory_bytes_);
     }
     memory_ = static_cast<std::byte*>(memory);
-    free_ = make_ring(count, ring_memory_[0]);
-    opened_ = make_ring(count, ring_memory_[1]);
-    if (free_ == nullptr || opened_ == nullptr)
+    if (!free_.init(count) || !opened_.init(count))
         return fail(ENOMEM, "capture: no rings for {} blocks", count);
     for (std::uint32_t i = 0; i < count; ++i) {
         blocks_[i].data = memory_ + std::size_t{block_bytes} * i;

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <rte_ring.h>
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +9,7 @@
 
 #include "base/result.hpp"
 #include "capture/chunk.hpp"
+#include "capture/pointer_ring.hpp"
 
 namespace sluice::capture {
 
@@ -39,24 +38,14 @@ class BlockPool {
     std::span<std::byte> memory() const noexcept { return {memory_, memory_bytes_}; }
     bool huge() const noexcept { return huge_; }
     // Any thread, roughly: blocks that are neither being filled nor written.
-    std::uint32_t free_count() const noexcept { return rte_ring_count(free_); }
+    std::uint32_t free_count() const noexcept { return free_.count(); }
 
     // Recorder.
-    Block* take() noexcept {
-        void* block = nullptr;
-        return rte_ring_sc_dequeue(free_, &block) == 0 ? static_cast<Block*>(block) : nullptr;
-    }
-    void hand_over(Block* block) noexcept {
-        static_cast<void>(rte_ring_sp_enqueue(opened_, block));  // has room for all
-    }
+    Block* take() noexcept { return free_.pop(); }
+    void hand_over(Block* block) noexcept { opened_.push(block); }
     // Writer.
-    Block* next() noexcept {
-        void* block = nullptr;
-        return rte_ring_sc_dequeue(opened_, &block) == 0 ? static_cast<Block*>(block) : nullptr;
-    }
-    void give_back(Block* block) noexcept {
-        static_cast<void>(rte_ring_sp_enqueue(free_, block));
-    }
+    Block* next() noexcept { return opened_.pop(); }
+    void give_back(Block* block) noexcept { free_.push(block); }
 
   private:
     BlockPool() = default;
@@ -67,9 +56,8 @@ class BlockPool {
     std::size_t memory_bytes_ = 0;
     bool huge_ = false;
     std::vector<Block> blocks_;
-    std::unique_ptr<std::byte[]> ring_memory_[2];
-    rte_ring* free_ = nullptr;
-    rte_ring* opened_ = nullptr;
+    PointerRing<Block> free_;
+    PointerRing<Block> opened_;
 };
 
 }  // namespace sluice::capture

@@ -22,19 +22,19 @@ std::uint32_t aligned(std::uint32_t n) noexcept {
     return (n + kDeviceAlign - 1) / kDeviceAlign * kDeviceAlign;
 }
 
-// "a.pcap", 2: "a_2.pcap".
-std::string numbered(const std::string& path, unsigned n) {
-    const std::size_t slash = path.rfind('/');
-    const std::size_t name = slash == std::string::npos ? 0 : slash + 1;
-    const std::size_t dot = path.find('.', name + 1);
-    const std::size_t end = dot == std::string::npos ? path.size() : dot;
-    return fmt::format("{}_{}{}", path.substr(0, end), n, path.substr(end));
-}
-
 }  // namespace
 
 BlockWriter::BlockWriter(BlockPool& pool, std::unique_ptr<pcap::BlockIo> io, Options options)
-    : pool_(pool), io_(std::move(io)), options_(std::move(options)) {}
+    : pool_(pool),
+      io_(std::move(io)),
+      options_(std::move(options)),
+      // Every file has a block in it or under way, but for those that are being opened and closed.
+      waiting_(pool.count()),
+      in_flight_(pool.count()),
+      files_(pool.count() + 2),
+      closing_(pool.count() + 2) {
+    unused_.reserve(2 * pool.count() + 4);
+}
 
 BlockWriter::~BlockWriter() { abandon(); }
 
@@ -43,7 +43,18 @@ Result<> BlockWriter::init() {
         SLUICE_TRY(compressor_, pcap::Compressor::create(options_.codec, options_.codec_level));
         compressed_.resize(compressor_->bound(pool_.block_bytes()));
     }
-    if (options_.files) return {};
+    stream_ = !options_.files;
+    FileKeeper::Options keeper;
+    keeper.files = std::move(options_.files);
+    keeper.format = options_.format;
+    keeper.block_bytes = pool_.block_bytes();
+    keeper.sidecars = options_.codec == pcap::Codec::none;
+    keeper.group_readable = options_.group_readable;
+    keeper.preallocate = options_.preallocate;
+    keeper.file_bytes = options_.file_bytes;
+    SLUICE_TRY(keeper_, FileKeeper::create(std::move(keeper), 2 * pool_.count() + 4));
+    for (int i = 0; i < 3; ++i) unused_.push_back(std::make_unique<File>());
+    if (!stream_) return {};
     auto file = std::make_unique<File>();
     file->stream = true;
     file->path = options_.stream == "-" ? "standard output" : options_.stream;
@@ -60,7 +71,7 @@ Result<> BlockWriter::init() {
     struct stat info {};
     if (::fstat(file->fd, &info) == 0 && S_ISFIFO(info.st_mode))
         ::fcntl(file->fd, F_SETFL, ::fcntl(file->fd, F_GETFL) | O_NONBLOCK);
-    path_ = file->path;
+    keeper_->set_path(file->path);
     file_ = file.get();
     files_.push_back(std::move(file));
     counters_.files.add(1);
@@ -72,11 +83,6 @@ std::string BlockWriter::error() const {
     return error_;
 }
 
-std::string BlockWriter::file() const {
-    const std::lock_guard lock(mutex_);
-    return path_;
-}
-
 void BlockWriter::report(std::string text) {
     log::error("capture", "{}", text);
     const std::lock_guard lock(mutex_);
@@ -86,11 +92,14 @@ void BlockWriter::report(std::string text) {
 bool BlockWriter::poll(Instant now, std::int64_t wall_ns) noexcept {
     const std::uint64_t begin = rte_rdtsc();
     now_ = now;
+    // As long as whole blocks go out, nothing waits for long.
+    const bool flush_due = now - written_at_ >= options_.flush_interval;
     take_blocks();
+    finish_jobs();
     bool busy = finish_writes();
-    busy |= start_writes(now, wall_ns);
+    busy |= start_writes(wall_ns);
     busy |= finish_writes();
-    busy |= flush(now);
+    if (flush_due) flush();
     close_done();
     if (dead_ && now >= retry_at_) {
         retry_at_ = now + options_.retry_interval;
@@ -105,7 +114,7 @@ void BlockWriter::take_blocks() noexcept {
     while (Block* const block = pool_.next()) waiting_.push_back(block);
 }
 
-bool BlockWriter::start_writes(Instant now, std::int64_t wall_ns) noexcept {
+bool BlockWriter::start_writes(std::int64_t wall_ns) noexcept {
     bool busy = false;
     while (!waiting_.empty()) {
         Block* const block = waiting_.front();
@@ -113,9 +122,10 @@ bool BlockWriter::start_writes(Instant now, std::int64_t wall_ns) noexcept {
         // As soon as the header is there: slow traffic is to be seen before the block is full.
         if (block->first && fill.bytes != 0 && opened_for_ != block) {
             opened_for_ = block;
-            if (!dead_ || asked_) open_file(now, wall_ns);
+            if (!dead_ || asked_) open_file(wall_ns);
         }
-        if (!fill.sealed) break;
+        // What waits for its file has the rest of the buffer to wait in.
+        if (opening_ || flushing_ || !fill.sealed) break;
         busy = true;
         if (fill.bytes == 0) {  // a spare one that was never used
             waiting_.pop_front();
@@ -137,11 +147,16 @@ bool BlockWriter::start_writes(Instant now, std::int64_t wall_ns) noexcept {
 // Counts, and gives the block back.
 void BlockWriter::lose(Block* block, ChunkFill fill) noexcept {
     counters_.disk_error.add(fill.records - flushed_records_);
-    if (block->last && file_ != nullptr && !file_->stream) {
-        file_->ended = true;
-        file_ = nullptr;
-    }
+    if (block->last && file_ != nullptr) end_of(*file_);
     pool_.give_back(block);
+}
+
+// Its last block is on its way, or lost.
+void BlockWriter::end_of(File& file) noexcept {
+    if (file.stream) return;
+    file.ended = true;
+    file.length = file.offset;
+    file_ = nullptr;
 }
 
 // False: not now.
@@ -161,8 +176,8 @@ bool BlockWriter::start_write(Block* block, ChunkFill fill) noexcept {
     const bool direct = io_->direct() && !file.stream;
     if (direct) {
         write.asked = aligned(fill.bytes);
+        if (!has_blocks(file, file.offset + write.asked)) return false;
         std::memset(block->data + fill.bytes, 0, write.asked - fill.bytes);
-        allocate(file, file.offset + write.asked);
     }
     // What a flush has put out already goes out once only where it cannot be overwritten.
     const std::uint32_t skip = direct ? 0 : flushed_;
@@ -170,13 +185,10 @@ bool BlockWriter::start_write(Block* block, ChunkFill fill) noexcept {
     io_->submit(file.fd, {block->data + skip, write.asked}, write.offset + skip,
                 first_cookie_ + in_flight_.size());
     in_flight_.push_back(write);
+    written_at_ = now_;
     ++file.writing;
     file.offset += fill.bytes;
-    if (block->last && !file.stream) {
-        file.ended = true;
-        file.length = file.offset;
-        file_ = nullptr;
-    }
+    if (block->last) end_of(file);
     return true;
 }
 
@@ -202,11 +214,7 @@ bool BlockWriter::compress_block(Block* block, ChunkFill fill) noexcept {
     counters_.written.add(fill.records);
     counters_.file_bytes.add(*size);
     file.records += fill.records;
-    if (block->last && !file.stream) {
-        file.ended = true;
-        file.length = file.offset;
-        file_ = nullptr;
-    }
+    if (block->last) end_of(file);
     pool_.give_back(block);
     return true;
 }
@@ -215,7 +223,10 @@ bool BlockWriter::finish_writes() noexcept {
     std::array<pcap::BlockIo::Completion, 32> done;
     const unsigned n = io_->poll(done);
     for (unsigned i = 0; i < n; ++i) {
-        if (done[i].cookie == kFlushCookie) continue;
+        if (done[i].cookie == kFlushCookie) {
+            finish_flush(done[i].result);
+            continue;
+        }
         Write& write = in_flight_[static_cast<std::size_t>(done[i].cookie - first_cookie_)];
         write.done = true;
         write.result = done[i].result;
@@ -247,34 +258,38 @@ void BlockWriter::finish_write(Write& w) noexcept {
 }
 
 // Packets are to be seen in the file soon, also if it takes long to fill a block.
-bool BlockWriter::flush(Instant now) noexcept {
-    if (waiting_.empty() || file_ == nullptr || file_->failed || compressor_) return false;
+void BlockWriter::flush() noexcept {
+    if (waiting_.empty() || file_ == nullptr || file_->failed || compressor_ || opening_) return;
     // What the sidecar says is there must be there without gaps.
-    if (!in_flight_.empty()) return false;
-    if (now - flushed_at_ < options_.flush_interval || io_->room() == 0) return false;
+    if (flushing_ || !in_flight_.empty()) return;
+    if (io_->room() == 0) return;
     Block* const block = waiting_.front();
     const ChunkFill fill = block->seen();
-    if (fill.sealed || fill.bytes <= flushed_) return false;
-    flushed_at_ = now;
+    if (fill.sealed || fill.bytes <= flushed_) return;
     File& file = *file_;
     const bool direct = io_->direct() && !file.stream;
     const std::uint32_t begin = direct ? flushed_ / kDeviceAlign * kDeviceAlign : flushed_;
     const std::uint32_t end = direct ? aligned(fill.bytes) : fill.bytes;
-    // By pwrite: this is for slow traffic, and the block may not be sealed before it is over.
-    if (direct) {
-        allocate(file, file.offset + end);
-        const ssize_t n = ::pwrite(file.fd, block->data + begin, end - begin,
-                                   static_cast<off_t>(file.offset + begin));
-        if (n != static_cast<ssize_t>(end - begin)) return false;  // the whole block will tell
-    } else {
-        io_->submit(file.fd, {block->data + begin, end - begin}, file.offset + begin, kFlushCookie);
-        pcap::BlockIo::Completion done;
-        io_->poll({&done, 1});
-        if (done.result != static_cast<std::int64_t>(end - begin)) {
-            fail_file(file, done.result < 0 ? static_cast<int>(-done.result) : ENOSPC, now);
-            return true;
-        }
+    if (direct && !has_blocks(file, file.offset + end)) return;
+    written_at_ = now_;
+    flush_fill_ = fill;
+    flush_asked_ = end - begin;
+    flushing_ = true;
+    // The block does not go out, or back, before this has ended.
+    io_->submit(file.fd, {block->data + begin, flush_asked_}, file.offset + begin, kFlushCookie);
+    finish_writes();
+}
+
+void BlockWriter::finish_flush(std::int64_t result) noexcept {
+    flushing_ = false;
+    File& file = *file_;
+    if (result != static_cast<std::int64_t>(flush_asked_)) {
+        // Where it goes out once more, the whole block will tell.
+        if (!io_->direct() || file.stream)
+            fail_file(file, result < 0 ? static_cast<int>(-result) : ENOSPC, now_);
+        return;
     }
+    const ChunkFill fill = flush_fill_;
     if (file.sidecar) file.sidecar->commit(file.offset + fill.bytes);
     // What is committed by the recorder ends with a whole record, and now it is in the file.
     file.safe = file.offset + fill.bytes;
@@ -283,104 +298,72 @@ bool BlockWriter::flush(Instant now) noexcept {
     counters_.file_bytes.add(fill.bytes - flushed_);
     flushed_ = fill.bytes;
     flushed_records_ = fill.records;
-    return true;
 }
 
-void BlockWriter::open_file(Instant now, std::int64_t wall_ns) noexcept {
-    if (!options_.files) return;  // a stream is open from the start
+// ---- what the keeper does ----
+
+void BlockWriter::open_file(std::int64_t wall_ns) noexcept {
+    if (stream_) return;  // open from the start
     // The one before may have the same name, and a sidecar.
     close_done();
     asked_ = false;
     flushed_ = flushed_records_ = 0;
-    auto file = opened(wall_ns);
-    if (!file) {
-        report(file.error().message);
+    if (unused_.empty()) unused_.push_back(std::make_unique<File>());
+    opening_ = std::move(unused_.back());
+    unused_.pop_back();
+    opening_->wall_ns = wall_ns;
+    opening_->direct = io_->direct();
+    ask(*opening_, File::Job::open);
+}
+
+void BlockWriter::file_opened(File* file) noexcept {
+    if (!file->error.empty()) {
+        report(std::move(file->error));
         file_ = nullptr;
         dead_ = true;
-        retry_at_ = now + options_.retry_interval;
+        retry_at_ = now_ + options_.retry_interval;
         if (options_.stop_on_error) over_.store(true, std::memory_order_release);
+        opening_ = nullptr;
         return;
     }
     dead_ = false;
-    file_ = file->get();
-    files_.push_back(std::move(*file));
+    file_ = file;
+    files_.push_back(std::move(opening_));
     counters_.files.add(1);
-    const std::lock_guard lock(mutex_);
-    path_ = file_->path;
 }
 
-Result<std::unique_ptr<BlockWriter::File>> BlockWriter::opened(std::int64_t wall_ns) {
-    SLUICE_TRY(pcap::FileSet::Next next, options_.files->next(wall_ns, options_.file_bytes));
-    const std::string name = next.path;
-    // After a failure, a capture of one file would begin by emptying what it had saved.
-    for (unsigned n = 2; kept_.contains(next.path); ++n) next.path = numbered(name, n);
-    if (next.path != name) options_.files->forget(name);
-    auto file = prepared(next);
-    // It does not exist, or is not ours: it is not to be recycled later.
-    if (!file) options_.files->forget(next.path);
-    return file;
+// False: not yet.
+bool BlockWriter::has_blocks(File& file, std::uint64_t end) noexcept {
+    if (file.job == File::Job::none && keeper_->wants_more(file, end)) {
+        file.wanted = end;
+        ask(file, File::Job::allocate);
+    }
+    return !keeper_->preallocates() || file.failed || end <= file.allocated;
 }
 
-Result<std::unique_ptr<BlockWriter::File>> BlockWriter::prepared(
-    const pcap::FileSet::Next& next) {
-    auto file = std::make_unique<File>();
-    file->path = next.path;
-    // Before the old file gets the new name: what it holds must never pass for the new capture.
-    // Compressed files are no records, and grow as they are written.
-    if (!compressor_) {
-        SLUICE_TRY(auto sidecar, pcap::Sidecar::create(next.path, {options_.format,
-                                                                   pool_.block_bytes(),
-                                                                   kDeviceAlign}));
-        file->sidecar = std::move(sidecar);
-    }
-    const auto applied = pcap::FileSet::apply(next);
-    if (!applied) {
-        if (file->sidecar) static_cast<void>(file->sidecar->remove());
-        return fail(applied.error());
-    }
-    const bool recycled = *applied;
-    // Captures show what others sent, so they are their owner's unless the group is to read them.
-    const mode_t mode = options_.group_readable ? 0640 : 0600;
-    const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | (recycled ? 0 : O_TRUNC);
-    file->fd = ::open(next.path.c_str(), flags | (io_->direct() ? O_DIRECT : 0), mode);
-    if (file->fd < 0 && errno == EINVAL && io_->direct()) {
-        // Not on every file system (tmpfs before 6.6): slower, but it works.
-        file->fd = ::open(next.path.c_str(), flags, mode);
-        if (file->fd >= 0)
-            log::warn("capture", "\"{}\": this file system has no O_DIRECT; writing through the "
-                      "page cache", next.path);
-    }
-    if (file->fd < 0) {
-        const int code = errno;
-        if (file->sidecar) static_cast<void>(file->sidecar->remove());
-        return fail(code, "cannot open \"{}\" for writing: {}", next.path, std::strerror(code));
-    }
-    if (recycled) {
-        struct stat info {};
-        if (::fstat(file->fd, &info) == 0)
-            file->allocated = static_cast<std::uint64_t>(info.st_size);
-        ::fchmod(file->fd, mode);
-    }
-    return file;
+void BlockWriter::ask(File& file, File::Job job) noexcept {
+    ++jobs_;
+    keeper_->ask(file, job);
+    finish_jobs();
 }
 
-// Blocks that exist are written much faster than blocks that a file grows by.
-void BlockWriter::allocate(File& file, std::uint64_t end) noexcept {
-    if (options_.preallocate == 0 || end <= file.allocated || file.failed) return;
-    std::uint64_t to = file.allocated + options_.preallocate;
-    if (options_.file_bytes != 0) to = std::min(to, options_.file_bytes + kDeviceAlign);
-    to = std::max(to, end);
-    if (::fallocate(file.fd, 0, static_cast<off_t>(file.allocated),
-                    static_cast<off_t>(to - file.allocated)) == 0) {
-        file.allocated = to;
-        return;
+void BlockWriter::finish_jobs() noexcept {
+    while (File* const file = keeper_->done()) {
+        --jobs_;
+        const File::Job job = file->job;
+        file->job = File::Job::none;
+        switch (job) {
+            case File::Job::none: break;
+            case File::Job::open: file_opened(file); break;
+            case File::Job::allocate: file->allocated = file->reached; break;
+            case File::Job::close:
+                if (!file->error.empty()) report(std::move(file->error));
+                *file = File();
+                unused_.push_back(std::move(closing_.front()));
+                closing_.pop_front();
+                break;
+        }
     }
-    if (errno != ENOSPC && errno != EFBIG)
-        log::warn("capture", "\"{}\": cannot preallocate ({}); the file grows as it is written",
-                  file.path, std::strerror(errno));
-    // Without it, the writes themselves say when nothing more fits.
-    options_.preallocate = errno == ENOSPC || errno == EFBIG ? options_.preallocate : 0;
-    file.allocated = end;
 }
 
 void BlockWriter::fail_file(File& file, int code, Instant now) noexcept {
@@ -397,52 +380,34 @@ void BlockWriter::fail_file(File& file, int code, Instant now) noexcept {
 
 void BlockWriter::close_done() noexcept {
     while (!files_.empty() && !files_.front()->stream && files_.front()->writing == 0 &&
-           files_.front()->ended) {
-        close_file(*files_.front());
+           files_.front()->ended && files_.front()->job == File::Job::none) {
+        close_file(std::move(files_.front()));
         files_.pop_front();
     }
 }
 
 // A file ends with its last whole record.
-void BlockWriter::close_file(File& file) noexcept {
-    if (file.fd < 0) return;
-    const bool cut = file.failed || !file.ended;
-    const std::uint64_t length = cut ? file.safe : file.length;
-    bool good = true;
-    if (!file.stream)
-        good = ::ftruncate(file.fd, static_cast<off_t>(length)) == 0;
-    if (!good)
-        report(fmt::format("cannot cut \"{}\" to its {} bytes: {}", file.path, length,
-                           std::strerror(errno)));
-    if (::close(file.fd) != 0 && errno != EINTR)
-        report(fmt::format("error when closing \"{}\": {}", file.path, std::strerror(errno)));
-    file.fd = -1;
-    // One that could not be cut needs it for --recover.
-    if (file.sidecar && good) static_cast<void>(file.sidecar->remove());
-    if (!options_.files) return;
-    if (file.failed && file.records == 0) {
-        // Nothing came of it: on a full disk there would soon be thousands of these.
-        ::unlink(file.path.c_str());
-        options_.files->forget(file.path);
-    } else {
-        options_.files->closed(file.path, length);
-        if (file.failed) kept_.insert(file.path);
-        // Files that followed each other faster than the disk took them were all open at once.
-        for (const std::string& path : options_.files->trim()) ::unlink(path.c_str());
-    }
+void BlockWriter::close_file(std::unique_ptr<File> file) noexcept {
+    if (file->fd < 0) return;
+    if (file->failed || !file->ended) file->length = file->safe;
+    File& job = *file;
+    closing_.push_back(std::move(file));
+    ask(job, File::Job::close);
 }
 
 void BlockWriter::abandon() noexcept {
-    while (!in_flight_.empty()) finish_writes();
+    if (!keeper_) return;
+    stop_keeper();
+    finish_jobs();
+    while (!in_flight_.empty() || flushing_) finish_writes();
     take_blocks();
-    for (Block* const block : waiting_) {
+    for (; !waiting_.empty(); waiting_.pop_front()) {
+        Block* const block = waiting_.front();
         counters_.disk_error.add(block->seen().records - flushed_records_);
         flushed_records_ = 0;
         pool_.give_back(block);
     }
-    waiting_.clear();
-    for (const auto& file : files_) close_file(*file);
-    files_.clear();
+    for (; !files_.empty(); files_.pop_front()) close_file(std::move(files_.front()));
     file_ = nullptr;
 }
 

@@ -19,6 +19,8 @@ class WriterWork {
     virtual bool write(Instant now) noexcept = 0;
     // Whether write() may block, so that it has no place on a polling lcore.
     virtual bool wants_thread() const noexcept = 0;
+    // Before a polling lcore calls write(): what may block goes elsewhere.
+    virtual Result<> prepare_for_lcore() = 0;
 
     Result<> start_thread();
     bool threaded() const noexcept { return threaded_; }

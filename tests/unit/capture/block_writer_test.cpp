@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <thread>
 
 #include "block_support.hpp"
 #include "pcap_writer/recover.hpp"
@@ -138,12 +139,19 @@ class Rig {
             packer->rotate();
         });
         REQUIRE(writer->init());
+        // Every test with a rig, both ways.
+        if (GENERATE(false, true)) REQUIRE(writer->start_keeper());
     }
 
     void step(unsigned times = 1) {
         for (; times != 0; --times) {
             now = now + Duration::milliseconds(10);
             writer->poll(now, traffic.now_ns());
+            // However long the thread takes, it is done within the step.
+            while (writer->waits_for_keeper()) {
+                std::this_thread::yield();
+                writer->poll(now, traffic.now_ns());
+            }
         }
     }
     // As many blocks as it takes for `n` writes.
