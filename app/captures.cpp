@@ -129,7 +129,9 @@ Result<std::unique_ptr<Captures::Capture>> Captures::made(const CaptureSpec& spe
     }
     auto capture = std::make_unique<Capture>();
     SLUICE_TRY(capture->merge, Merge::create(config, std::move(lanes), clock_.wall()));
-    const auto lane = [&](std::size_t i) { return i == 0 ? nullptr : &capture->merge->lane(i - 1); };
+    const auto lane = [&](std::size_t i) {
+        return i == 0 ? nullptr : &capture->merge->lane(i - 1);
+    };
     for (std::size_t i = 0; i < of_points.size(); ++i)
         if (const auto& [rx, tx] = of_points[i]; rx != 0 || tx != 0)
             capture->taps.emplace_back(

@@ -6,7 +6,6 @@
 #include <cstdlib>
 
 #include "base/rng.hpp"
-#include "capture/doorbell.hpp"
 #include "dataplane/clock.hpp"
 
 using namespace sluice;
@@ -90,20 +89,4 @@ TEST_CASE("both clocks are read at the same moment") {
     CHECK(r.mono >= before);
     CHECK(r.mono <= dp::TscClock::instance().now());
     CHECK(r.wall_ns >= std::int64_t{t.tv_sec} * kSecond + t.tv_nsec);
-}
-
-TEST_CASE("a bell that rang since the last look lets nobody sleep") {
-    capture::Doorbell bell;
-    REQUIRE(bell.init());
-    // Sleeping here would hold the test until its timeout.
-    bell.look();
-    bell.ring();
-    bell.ring();
-    bell.wait(Duration::seconds(3600));
-    bell.look();
-    bell.wait(Duration::milliseconds(1));
-    // Late ring: the writer fell asleep and woke by itself, then the bell is rung.
-    bell.ring();
-    bell.wait(Duration::seconds(3600));
-    SUCCEED();
 }
