@@ -134,6 +134,8 @@ class File:
         self.ng = data[:4] == b"\x0a\x0d\x0d\x0a"
         self.packets = []  # (nanoseconds, bytes on the wire, bytes kept)
         self.statistics = []  # pcapng: options of the ISBs, {code: bytes}
+        self.interfaces = []  # pcapng: options of the IDBs
+        self.directions = []  # pcapng: of each packet, 1 in, 2 out
         if not data and empty_is_good:
             return
         if self.ng:
@@ -176,7 +178,8 @@ class File:
             body = data[at + 8:at + size - 4]
             if kind == 1:
                 self.linktype, _, self.snaplen = struct.unpack_from("<HHI", body)
-                equal(options(body[8:]).get(9), b"\x09", "if_tsresol")
+                self.interfaces.append(options(body[8:]))
+                equal(self.interfaces[-1].get(9), b"\x09", "if_tsresol")
             elif kind == 5:
                 self.statistics.append(options(body[12:]))
             elif kind == 6:
@@ -184,6 +187,8 @@ class File:
                 check(kept <= wire and 20 + kept <= len(body),
                       f"{self.path}: packet {len(self.packets)} of {kept} of {wire} bytes")
                 self.packets.append((high << 32 | low, wire, body[20:20 + kept]))
+                flags = options(body[20 + (kept + 3) // 4 * 4:]).get(2, bytes(4))
+                self.directions.append(struct.unpack("<I", flags)[0] & 3)
             else:
                 equal((kind, at), (0x0A0D0D0A, 0), f"{self.path}: type of the block at {at}")
             at += size

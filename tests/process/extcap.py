@@ -118,6 +118,27 @@ def a_capture_comes_through_the_pipe(lab):
 
 
 @test(seconds=40)
+def a_capture_filter_reaches_the_process(lab):
+    vswitch, guest = lab.pair(QUIET, QUIET)
+    reader = Reader(lab, "fifo")
+    script = start(lab, "sluice-vswitch-vm1", reader.fifo, "--extcap-capture-filter",
+                   "greater 500")
+    eventually(lambda: running(vswitch) == ["vm1"], "the capture to begin")
+    guest.transfer("host client tgen/host size 100 count 500 rate 20kpps")
+    guest.transfer("host client tgen/host size 600 count 300 rate 20kpps")
+    script.signal(signal.SIGTERM)
+    equal(script.wait(), 0, f"exit code; it said: {script.log()}")
+    packets = reader.finish().packets
+    check(len(packets) >= 300 and all(wire >= 500 for _, _, wire in packets),
+          f"{len(packets)} packets, the shortest of {min(p[2] for p in packets)} bytes")
+    reader = Reader(lab, "fifo2")
+    script = start(lab, "sluice-vswitch-vm1", reader.fifo, "--extcap-capture-filter", "no (such")
+    equal(script.wait(), 1, "exit code with a wrong filter")
+    check("no (such" in script.log() and "Traceback" not in script.log(), script.log())
+    reader.end()
+
+
+@test(seconds=40)
 def a_reader_that_goes_ends_the_capture(lab):
     vswitch, guest = lab.pair(QUIET, QUIET)
     reader = Reader(lab, "fifo")
