@@ -217,6 +217,12 @@ Value Node::show_lcores() const {
         for (unsigned i = 1; i < dp::kBurstHistogram; ++i)
             bursts[kBuckets[i]] = l.burst_histogram[i];
         v["bursts"] = bursts;
+        Value stalls;
+        for (std::size_t i = 0; i < dp::kStallKinds; ++i)
+            stalls[dp::kStallNames[i]] = {{"count", l.stalls[i].count},
+                                          {"us", l.stalls[i].ns / 1000},
+                                          {"longest_us", l.stalls[i].longest_ns / 1000}};
+        v["stalls"] = stalls;
         Value own = Value::array();
         for (const dp::StageStats& s : stages)
             if (s.lcore == l.id)

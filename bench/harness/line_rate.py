@@ -11,18 +11,23 @@ import os
 import subprocess
 import time
 
-from .contest import GUEST_CORE, HOST_CORE, QUEUE_SIZE
+from .contest import GUEST_CORE, HOST_CORE
 from .process import BenchError, Child
 from .sluice import READY, Control
 
 RATE_PPS = 14_880_952   # 10 Gb/s of 64-byte frames with preamble, gap and checksum
 SECONDS, QUICK_SECONDS = 60.0, 5.0
+ALONE_SECONDS = 5.0
 FILE_KB, FILES = 2_000_000, 4
+QUEUE_SIZE = 4096       # what a 10 Gb/s NIC has, 275 us of this rate
 METHOD = {
     'sent': 'frames that the schedule was due, from the first to the last one captured',
     'given_up': 'of the schedule: the generator was more than 1024 frames late',
     'tx_ring_full': 'the capture had not emptied the virtqueue in 200 us',
     'lost_by_capture': 'received and not written, plus what the port says it missed',
+    'stalls': 'iterations of an lcore of 50 us or more while the generator ran: its own work, '
+              'another thread on its CPU, or a CPU that the hypervisor took away',
+    'stalls_alone': 'the same two lcores, polling and doing nothing, before the generator starts',
     'stamps': 'read back from the files that are left: numbers complete, time never backwards, '
               'and how much later than the quickest frame of its 10 ms a frame was stamped',
     'cores': 'the generator on one, all of sluice-capture (lcore, control thread, writer) on the '
@@ -69,6 +74,9 @@ class Generator:
         # It waits for the capture, so that nothing is sent to nobody.
         self.control.run('stop')
 
+    def stalls(self):
+        return stalls_of(self.control)
+
     def counts(self):
         out = {'sent': 0, 'given_up': 0, 'pool_empty': 0}
         for row in self.control.run('show stages'):
@@ -84,6 +92,17 @@ class Generator:
         self.child.end()
 
 
+def stalls_of(control):
+    """By kind, of the one lcore of a role."""
+    return control.run('show lcores')[0]['stalls']
+
+
+def stalls_between(before, after):
+    return {kind: {'count': row['count'] - before[kind]['count'],
+                   'us': row['us'] - before[kind]['us'], 'longest_us': row['longest_us']}
+            for kind, row in after.items()}
+
+
 def capture_command(workspace, build, folder, ring):
     path = os.path.join(workspace.directory, 'wire.sock')
     device = (f'net_virtio_user0,path={path},queues=1,queue_size={QUEUE_SIZE},mrg_rxbuf=0,'
@@ -92,6 +111,7 @@ def capture_command(workspace, build, folder, ring):
             '--lcores', f'0@{HOST_CORE},1@{HOST_CORE}', '--no-pci',
             '--file-prefix', f'cap-{os.getpid()}', *workspace.memory_args(768),
             '--vdev', device, '--', '-i', 'net_virtio_user0', '-q', '--json', '-B', '512',
+            '--idle', 'busy',
             '-b', f'filesize:{FILE_KB}', '-b', f'files:{FILES}',
             '--socket', os.path.join(workspace.directory, 'cap.control'),
             '-w', os.path.join(folder, 'line.pcap')]
@@ -119,8 +139,15 @@ def run_once(workspace, options, ring, seconds):
                             capture_command(workspace, options.build, folder, ring), log,
                             stdout=out)
             capture.wait_log(READY, 30)
+            watched = Control(os.path.join(workspace.directory, 'cap.control'))
             time.sleep(1)
             before = generator.counts()
+            stalls = {'capture': stalls_of(watched), 'generator': generator.stalls()}
+            # The same two cores, polling, with nothing to do: what the machine does by itself.
+            time.sleep(ALONE_SECONDS)
+            alone = stalls
+            stalls = {'capture': stalls_of(watched), 'generator': generator.stalls()}
+            alone = {side: stalls_between(alone[side], stalls[side]) for side in stalls}
             begin = time.monotonic()
             generator.control.run('start')
             time.sleep(seconds)
@@ -128,12 +155,17 @@ def run_once(workspace, options, ring, seconds):
             lasted = time.monotonic() - begin
             time.sleep(0.5)
             after = generator.counts()
+            stalls = {'capture': stalls_between(stalls['capture'], stalls_of(watched)),
+                      'generator': stalls_between(stalls['generator'], generator.stalls())}
+            watched.close()
             code = capture.end()
         if code != 0:
             capture.fail(f'ended with {code}')
         with open(report) as file:
             row = json.load(file)['captures'][0]
-        return result_of(row, before, after, lasted, ring, check_files(options.build, folder))
+        return {**result_of(row, before, after, lasted, ring,
+                            check_files(options.build, folder)),
+                'stalls': stalls, 'stalls_alone': alone, 'alone_seconds': ALONE_SECONDS}
     finally:
         for side in (generator and generator.close, capture and capture.end):
             if side:
@@ -171,4 +203,10 @@ def run(workspace, options):
               f'written {row["written"]}, lost by the capture {row["lost_by_capture"]}; '
               f'{row["cycles_per_packet"]} cycles a packet; stamps {row["stamps"]["late_ns"]}, '
               f'backwards {row["stamps"]["backwards"]}', flush=True)
+        for when in ('stalls_alone', 'stalls'):
+            seconds = ALONE_SECONDS if when == 'stalls_alone' else row['seconds']
+            for side, kinds in row[when].items():
+                print(f'       {when} of the {side} in {seconds:.0f} s (number, us in all): ' +
+                      ', '.join(f'{kind} {s["count"]}, {s["us"]}' for kind, s in kinds.items()) +
+                      f'; longest {max(s["longest_us"] for s in kinds.values())} us', flush=True)
     return {'rate_pps': RATE_PPS, 'method': METHOD, 'rows': rows}

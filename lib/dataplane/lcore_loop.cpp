@@ -120,6 +120,7 @@ void LcoreLoop::run() noexcept {
     qsbr_.attach(id_.value);
     const TscClock& clock = TscClock::instance();
     std::uint64_t iterations = 0;
+    stalls_.begin();
     ctx_.tsc = rte_rdtsc();
     while (!quit_.load(std::memory_order_relaxed)) {
         ctx_.now = clock.instant(ctx_.tsc);
@@ -152,6 +153,7 @@ void LcoreLoop::run() noexcept {
         } else {
             counters_.idle_cycles.add(end - ctx_.tsc);
         }
+        stalls_.iteration(ctx_.tsc, end);
         ctx_.tsc = end;
         if (!busy && idle_.policy == Idle::adaptive) idle_step();
     }
@@ -329,6 +331,7 @@ void LcoreLoop::idle_step() noexcept {
         nap(kNapShortest);
     else
         sleep_until_woken();
+    stalls_.begin();
     ctx_.tsc = rte_rdtsc();
     counters_.sleep_cycles.add(ctx_.tsc - start);
 }

@@ -12,6 +12,7 @@
 #include "dataplane/graph.hpp"
 #include "dataplane/published.hpp"
 #include "dataplane/stage.hpp"
+#include "dataplane/stall_meter.hpp"
 
 namespace sluice::dp {
 
@@ -108,6 +109,7 @@ class LcoreLoop {
     void reclaim();
     LcoreId id() const noexcept { return id_; }
     const LcoreCounters& counters() const noexcept { return counters_; }
+    const StallMeter& stalls() const noexcept { return stalls_; }
     const IdleSettings& idle() const noexcept { return idle_; }
     Waker& waker() noexcept { return waker_; }
 
@@ -151,6 +153,7 @@ class LcoreLoop {
     int epoll_fd_ = -1;
     Waker waker_;
     LcoreCounters counters_;
+    StallMeter stalls_;
 
     // control only: with the change after which each may go
     std::vector<std::pair<std::uint64_t, std::unique_ptr<const RunList>>> replaced_;

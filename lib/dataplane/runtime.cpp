@@ -339,6 +339,10 @@ std::vector<LcoreStats> Runtime::lcore_stats() const {
         s.sleeps = c.sleeps.get();
         for (unsigned i = 0; i < kBurstHistogram; ++i)
             s.burst_histogram[i] = c.burst_histogram[i].get();
+        for (std::size_t i = 0; i < kStallKinds; ++i) {
+            const StallCounters& stalls = loops_[at]->stalls().counters()[i];
+            s.stalls[i] = {stalls.count.get(), stalls.ns.get(), stalls.longest_ns.get()};
+        }
         if (at < cleared_lcores_.size()) {
             const LcoreStats& base = cleared_lcores_[at];
             s.iterations -= base.iterations;
@@ -349,6 +353,10 @@ std::vector<LcoreStats> Runtime::lcore_stats() const {
             s.sleeps -= base.sleeps;
             for (unsigned i = 0; i < kBurstHistogram; ++i)
                 s.burst_histogram[i] -= base.burst_histogram[i];
+            for (std::size_t i = 0; i < kStallKinds; ++i) {
+                s.stalls[i].count -= base.stalls[i].count;
+                s.stalls[i].ns -= base.stalls[i].ns;
+            }
         }
         out.push_back(s);
     }

@@ -30,6 +30,10 @@ struct LcoreStats {
     std::uint64_t iterations = 0, busy_iterations = 0, busy_cycles = 0, idle_cycles = 0,
                   sleep_cycles = 0, sleeps = 0;
     std::array<std::uint64_t, kBurstHistogram> burst_histogram{};
+    struct Stalls {
+        std::uint64_t count = 0, ns = 0, longest_ns = 0;
+    };
+    std::array<Stalls, kStallKinds> stalls{};  // by StallKind
 };
 
 // Carries plans out: owns the worker loops, the stages and the rings between them. One a process;
