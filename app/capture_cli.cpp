@@ -145,6 +145,9 @@ void CaptureCli::add_to(CLI::App& app) {
         ->check(CLI::IsMember({"uring", "posix", "none"}));
     app.add_option("--io-lcore", io_lcore, "lcore for the writers; without it they are threads, or "
                                            "share the receiving lcore if that is the only one");
+    app.add_option("--idle", idle, "what the lcores do while nothing comes: busy (poll; nothing is "
+                                   "lost to waking up) or adaptive (sleep; the default)")
+        ->check(CLI::IsMember({"busy", "adaptive"}));
     app.add_option("--prealloc", preallocate, "bytes that files are extended by (1 GiB), 0: none");
     app.add_flag("--stop-on-error", stop_on_error, "end when a file cannot be written, instead of "
                                                    "trying again");
@@ -230,6 +233,7 @@ Result<Config> CaptureCli::config(const ConfigScope& scope) const {
     out.path = "the command line";
     out.socket = socket.empty() ? fmt::format("/run/sluice/{}-{}.sock", scope.role, ::getpid())
                                 : socket;
+    if (idle == "busy") out.idle = dp::Idle::busy;
     SLUICE_TRY(const capture::LaneConfig common, lane());
     if (queues < 1 || queues > 128) return fail(EINVAL, "--queues {}: expected 1 to 128", queues);
     for (const std::string& device : split_interfaces(interfaces)) {

@@ -14,7 +14,7 @@ namespace sluice::app {
 struct CaptureCli {
     std::vector<std::string> interfaces, rotate, stop, recover;
     std::string file, filter, disk_limit, flow_cutoff, sample, compress, io, user, selftest,
-        preallocate, socket, buffer;
+        preallocate, socket, buffer, idle;
     std::uint64_t snaplen = 262144, count = 0, queues = 1, mtu = 0;
     int io_lcore = -1;
     bool group = false, pcapng = false, pcap = false, quiet = false, micro = false, null = false,

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "base/log.hpp"
 #include "dataplane/clock.hpp"
@@ -317,7 +318,8 @@ void Lane::totals(const LaneStats& of, std::uint64_t missed, PackerTotals& out) 
     out.accepted = of.received - of.filtered;
     out.lost = of.no_chunk;
     out.missed = missed;
-    out.comment = fmt::format(
+    fmt::format_to(
+        std::back_inserter(out.comment),
         "filtered={} sampled_out={} cut_off={} no_chunk={} disk_error={} stamp_error_max_ns={}",
         of.filtered, of.sampled_out, of.cut_off, of.no_chunk, of.disk_error,
         of.stamp_error_max_ns);

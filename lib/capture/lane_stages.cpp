@@ -32,6 +32,7 @@ dp::KindInfo RecorderStage::kind() {
 }
 
 dp::Busy RecorderStage::poll(dp::LoopCtx& ctx) noexcept {
+    if (ctx.now < next_) return dp::Busy::idle;
     std::array<rte_mbuf*, dp::kBurstMax> packets;
     std::uint16_t n = 0;
     if (early_count_ != 0) [[unlikely]] {
@@ -46,6 +47,7 @@ dp::Busy RecorderStage::poll(dp::LoopCtx& ctx) noexcept {
         return dp::Busy::idle;
     }
     ctx.count_in(n);
+    if (n < kFewPackets) next_ = ctx.now + kBreath;
     if (lane_ != nullptr) lane_->record(ctx.now, packets.data(), n, n == dp::kBurstMax, 1);
     free_all(packets.data(), n);
     return dp::Busy::busy;

@@ -24,8 +24,14 @@ class RecorderStage final : public dp::Stage {
     void wait_disarm(dp::LoopCtx& ctx) noexcept override;
 
   private:
+    // Who asks a ring for more while the other side is writing its next descriptors takes their
+    // cache line away each time. So after a small burst the next one gets some time to come.
+    static constexpr unsigned kFewPackets = dp::kBurstMax / 2;
+    static constexpr Duration kBreath = Duration::microseconds(1);
+
     const dp::Port& port_;
     const std::uint16_t queue_;
+    Instant next_{};
     dp::PortWaiter waiter_;
     Lane* const lane_;
     std::array<rte_mbuf*, dp::kBurstMax> early_{};  // found by the look after arming

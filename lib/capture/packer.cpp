@@ -15,6 +15,9 @@ namespace {
 constexpr std::uint64_t kSecondNs = 1'000'000'000;
 constexpr unsigned kPrefetchAhead = 4;
 constexpr unsigned kWriteAhead = 1024;
+// What an interface's statistics take, with a comment such as a lane makes.
+constexpr std::size_t kCommentBytes = 256;
+constexpr std::size_t kTrailerBytes = 128 + kCommentBytes;
 // The longest record: a packet, its header, and what pcapng adds.
 constexpr std::uint32_t kRecordExtraMax = 128;
 
@@ -88,6 +91,9 @@ Packer::Packer(BlockPool& pool, const Options& options)
       scratch_(options.snaplen + kRecordExtraMax + kCopySlack) {
     SLUICE_CHECK(header_.size() < pool.block_bytes());
     SLUICE_CHECK(scratch_.size() < pool.block_bytes());
+    trailer_.reserve(options.interfaces.size() * kTrailerBytes);
+    file_totals_.comment.reserve(kCommentBytes);
+    file_stats_.comment.reserve(kCommentBytes);
 }
 
 std::uint32_t Packer::record_bytes(std::uint32_t kept) const noexcept {
@@ -177,12 +183,14 @@ bool Packer::begin_file(std::int64_t wall_ns) noexcept {
     return true;
 }
 
-std::vector<std::byte> Packer::trailer_at(std::int64_t wall_ns) const {
-    std::vector<std::byte> trailer;
+void Packer::make_trailer(std::int64_t wall_ns) {
+    trailer_.clear();
     for (unsigned i = 0; i < options_.interfaces.size(); ++i) {
-        PackerTotals totals;
+        PackerTotals& totals = file_totals_;
+        totals.received = totals.accepted = totals.lost = totals.missed = 0;
+        totals.comment.clear();
         if (totals_) totals_(i, totals);
-        pcap::NgStats stats{};
+        pcap::NgStats& stats = file_stats_;
         stats.interface_id = i;
         stats.wall_ns = wall_ns;
         stats.start_ns = file_begun_ns_;
@@ -191,20 +199,18 @@ std::vector<std::byte> Packer::trailer_at(std::int64_t wall_ns) const {
         stats.filter_accept = totals.accepted;
         stats.if_drop = totals.missed;
         stats.os_drop = totals.lost;
-        stats.comment = totals.comment;
-        const auto block = pcap::interface_statistics(stats, pcap::Resolution::ns);
-        trailer.insert(trailer.end(), block.begin(), block.end());
+        std::swap(stats.comment, totals.comment);
+        pcap::append_interface_statistics(trailer_, stats, pcap::Resolution::ns);
     }
-    return trailer;
 }
 
 // Needs a spare block if the format has a trailer.
 bool Packer::end_file(std::int64_t wall_ns) noexcept {
     if (block_ == nullptr) return true;
     if (options_.format == Format::pcapng) {
-        const std::vector<std::byte> trailer = trailer_at(wall_ns);
-        if (trailer.size() > pool_.block_bytes() || !want_spares(1)) return false;
-        put(trailer.data(), trailer.size());
+        make_trailer(wall_ns);
+        if (trailer_.size() > pool_.block_bytes() || !want_spares(1)) return false;
+        put(trailer_.data(), trailer_.size());
         whole_ = static_cast<std::uint32_t>(at_ - block_->data);
     }
     seal(true);

@@ -124,7 +124,7 @@ class Packer {
     bool end_file(std::int64_t wall_ns) noexcept;
     bool switch_file(std::int64_t wall_ns) noexcept;
     bool due_by_time_or_request(std::int64_t wall_ns) noexcept;
-    std::vector<std::byte> trailer_at(std::int64_t wall_ns) const;
+    void make_trailer(std::int64_t wall_ns);
     void open_block(bool first) noexcept;
     void seal(bool last) noexcept;
     void put(const std::byte* bytes, std::size_t size) noexcept;
@@ -140,6 +140,10 @@ class Packer {
     std::vector<std::byte> header_;   // of every file
     std::vector<std::byte> scratch_;  // for a record that goes on in the next block
     std::function<void(unsigned, PackerTotals&)> totals_;
+    // What it takes to end a file, with room from the start: the lcore allocates nothing.
+    std::vector<std::byte> trailer_;
+    PackerTotals file_totals_;
+    pcap::NgStats file_stats_;
 
     Block* block_ = nullptr;
     std::byte* at_ = nullptr;         // in the block

@@ -22,9 +22,11 @@ std::string_view fitting(std::string_view text, std::size_t bytes_max) noexcept 
     return text.substr(0, n);
 }
 
+// Behind what is in `bytes` already, which ends with a whole block.
 class BlockBuilder {
   public:
-    explicit BlockBuilder(std::uint32_t type) {
+    BlockBuilder(std::vector<std::byte>& bytes, std::uint32_t type)
+        : bytes_(bytes), begin_(bytes.size()) {
         add32(type);
         add32(0);  // the length comes with finish()
     }
@@ -61,13 +63,12 @@ class BlockBuilder {
         add_stamp(wall_ns, resolution);
     }
 
-    std::vector<std::byte> finish() {
+    void finish() {
         add16(ng_option::kEnd);
         add16(0);
-        const auto bytes = static_cast<std::uint32_t>(bytes_.size() + 4);
+        const auto bytes = static_cast<std::uint32_t>(bytes_.size() - begin_ + 4);
         add32(bytes);
-        put_le32(&bytes_[4], bytes);
-        return std::move(bytes_);
+        put_le32(&bytes_[begin_ + 4], bytes);
     }
 
   private:
@@ -76,13 +77,15 @@ class BlockBuilder {
         return bytes_.data() + bytes_.size() - n;
     }
 
-    std::vector<std::byte> bytes_;
+    std::vector<std::byte>& bytes_;
+    const std::size_t begin_;
 };
 
 }  // namespace
 
 std::vector<std::byte> section_header(const NgSection& section) {
-    BlockBuilder b(kNgSectionHeader);
+    std::vector<std::byte> out;
+    BlockBuilder b(out, kNgSectionHeader);
     b.add32(kNgByteOrderMagic);
     b.add16(kVersionMajorNg);
     b.add16(kVersionMinorNg);
@@ -91,11 +94,13 @@ std::vector<std::byte> section_header(const NgSection& section) {
     b.text_option(ng_option::kSectionHardware, section.hardware);
     b.text_option(ng_option::kSectionOs, section.os);
     b.text_option(ng_option::kSectionApplication, section.application);
-    return b.finish();
+    b.finish();
+    return out;
 }
 
 std::vector<std::byte> interface_description(const NgInterface& interface) {
-    BlockBuilder b(kNgInterfaceDescription);
+    std::vector<std::byte> out;
+    BlockBuilder b(out, kNgInterfaceDescription);
     b.add16(static_cast<std::uint16_t>(interface.linktype));
     b.add16(0);
     b.add32(interface.snaplen);
@@ -109,11 +114,13 @@ std::vector<std::byte> interface_description(const NgInterface& interface) {
         value += fitting(interface.filter, kOptionBytesMax - value.size());
         b.option(ng_option::kInterfaceFilter, value);
     }
-    return b.finish();
+    b.finish();
+    return out;
 }
 
-std::vector<std::byte> interface_statistics(const NgStats& stats, Resolution resolution) {
-    BlockBuilder b(kNgInterfaceStatistics);
+void append_interface_statistics(std::vector<std::byte>& to, const NgStats& stats,
+                                 Resolution resolution) {
+    BlockBuilder b(to, kNgInterfaceStatistics);
     b.add32(stats.interface_id);
     b.add_stamp(stats.wall_ns, resolution);
     b.text_option(ng_option::kComment, stats.comment);
@@ -124,7 +131,13 @@ std::vector<std::byte> interface_statistics(const NgStats& stats, Resolution res
     b.count_option(ng_option::kStatsFilterAccept, stats.filter_accept);
     b.count_option(ng_option::kStatsOsDrop, stats.os_drop);
     b.count_option(ng_option::kStatsDelivered, stats.delivered);
-    return b.finish();
+    b.finish();
+}
+
+std::vector<std::byte> interface_statistics(const NgStats& stats, Resolution resolution) {
+    std::vector<std::byte> out;
+    append_interface_statistics(out, stats, resolution);
+    return out;
 }
 
 }  // namespace sluice::pcap

@@ -79,6 +79,9 @@ std::vector<std::byte> section_header(const NgSection& section);
 std::vector<std::byte> interface_description(const NgInterface& interface);
 // With the resolution that the interface was described with.
 std::vector<std::byte> interface_statistics(const NgStats& stats, Resolution resolution);
+// The same, behind what `to` has; allocates nothing if that has room.
+void append_interface_statistics(std::vector<std::byte>& to, const NgStats& stats,
+                                 Resolution resolution);
 
 // An Enhanced Packet Block is: kEpbHeadBytes, the packet padded to 4 bytes, epb_flags, perhaps
 // epb_dropcount, opt_endofopt, and the length again.
