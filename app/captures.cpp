@@ -72,9 +72,10 @@ void Captures::add_port(const dp::Port& port, pcap::Linktype linktype,
     p.points = std::move(points);
 }
 
-void Captures::set_tap(dp::Stage* stage, dp::PacketTap* tap) {
+void Captures::set_tap(const std::string& stage, dp::PacketTap* tap) {
     dp::Mail mail;
-    mail.to = stage;
+    mail.to = runtime_.stage(stage);
+    if (mail.to == nullptr) return;  // it is gone, and its tap is not used any more
     mail.type = dp::kMailSetTap;
     mail.pointer = tap;
     while (!runtime_.post(mail)) usleep(100);
@@ -121,6 +122,10 @@ Result<std::unique_ptr<Captures::Capture>> Captures::made(const CaptureSpec& spe
         return lanes.size();
     };
     for (const Point& point : port.points) {
+        if (runtime_.stage(point.stage) == nullptr) {
+            of_points.emplace_back();
+            continue;
+        }
         Lanes l;
         // What came in stands before what went out at the same time.
         l.rx = add(point.rx && spec.direction != "tx", pcap::kEpbInbound);
@@ -157,7 +162,8 @@ Result<> Captures::start(const CaptureSpec& spec) {
     const pcap::FileSet::Options names = names_of(spec);
     SLUICE_TRY(Port* const port, port_for(spec, names));
     if (std::none_of(port->points.begin(), port->points.end(), [&](const Point& p) {
-            return (p.rx && spec.direction != "tx") || (p.tx && spec.direction != "rx");
+            return runtime_.stage(p.stage) != nullptr &&
+                   ((p.rx && spec.direction != "tx") || (p.tx && spec.direction != "rx"));
         }))
         return fail(ENOTCONN, "nothing passes {} that way: no edge leads from or to it", spec.port);
     SLUICE_TRY(const ReaderProbe probe, ReaderProbe::of(spec.lane.file));

@@ -25,9 +25,10 @@ class Captures {
         : runtime_(runtime), io_worker_cpus_(std::move(io_worker_cpus)) {}
     ~Captures();
 
-    // A stage that a tap can be set on, and which directions pass there.
+    // A stage that a tap can be set on, by name since an operator may take it away, and which
+    // directions pass there.
     struct Point {
-        dp::Stage* stage = nullptr;
+        std::string stage;
         bool rx = false, tx = false;
     };
     void add_port(const dp::Port& port, pcap::Linktype linktype, std::vector<Point> points);
@@ -50,7 +51,7 @@ class Captures {
     // One that runs. Taps go before the lanes they feed.
     struct Capture {
         std::unique_ptr<capture::Merge> merge;
-        std::vector<std::pair<dp::Stage*, std::unique_ptr<capture::LaneTap>>> taps;
+        std::vector<std::pair<std::string, std::unique_ptr<capture::LaneTap>>> taps;  // by stage
         pcap::FileSet::Options names;
         Duration longest{};  // 0: for ever
         Instant begun{};
@@ -73,7 +74,7 @@ class Captures {
     Result<Port*> port_for(const CaptureSpec& spec, const pcap::FileSet::Options& names);
     Result<std::unique_ptr<Capture>> made(const CaptureSpec& spec, const Port& port) const;
     static Result<> wait_for_file(capture::Merge& merge);
-    void set_tap(dp::Stage* stage, dp::PacketTap* tap);
+    void set_tap(const std::string& stage, dp::PacketTap* tap);
     Result<> stop(Port& port, const char* state);
     static capture::LaneStats stats_of(const Port& port);
     static PortLoss loss_of(const Port& port);

@@ -187,7 +187,7 @@ Result<> Node::make_vmpi(dp::Runtime::Stages& stages) {
         vmpi.device = std::make_unique<shim_hv::Device>(device, *runtime_, *vmpi.low_level,
                                                         *vmpi.stage, *tgen_);
         tgen_->add_device(*vmpi.device);
-        captures_->add_port(*vmpi.port, pcap::Linktype::user0, {{vmpi.stage, true, true}});
+        captures_->add_port(*vmpi.port, pcap::Linktype::user0, {{p.options.name, true, true}});
         vmpi.low_level->on_link_change([this] { loop_.post([this] { poll_devices(); }); });
     }
     return {};
@@ -218,9 +218,9 @@ Result<> Node::make_ethernet(dp::Runtime::Stages& stages) {
     for (const PortConfig& p : config_.ports) {
         std::vector<Captures::Point> points;
         if (const auto rx = stages.find(rx_node(p.options.name)); rx != stages.end())
-            points.push_back({rx->second.get(), true, false});
+            points.push_back({rx->first, true, false});
         if (const auto tx = stages.find(tx_node(p.options.name)); tx != stages.end())
-            points.push_back({tx->second.get(), false, true});
+            points.push_back({tx->first, false, true});
         captures_->add_port(*port(p.options.name), pcap::Linktype::ethernet, std::move(points));
     }
     if (scope_.role == "capture") SLUICE_TRY_VOID(make_lanes(stages));

@@ -1,5 +1,6 @@
 #include "capture/merge.hpp"
 
+#include <rte_cycles.h>
 #include <rte_mbuf.h>
 #include <time.h>
 
@@ -208,8 +209,12 @@ bool Merge::merge(std::int64_t wall_ns, bool all) noexcept {
 
 bool Merge::write(Instant now) noexcept {
     const std::int64_t wall_ns = clock_.wall_ns(now);
+    const std::uint64_t begin = rte_rdtsc();
     const bool merged = merge(wall_ns, false);
-    if (!merged) packer_.idle(wall_ns);
+    if (merged)
+        merge_cycles_.add(rte_rdtsc() - begin);
+    else
+        packer_.idle(wall_ns);
     return writer_->poll(now, wall_ns) || merged;
 }
 
@@ -282,7 +287,7 @@ LaneStats Merge::stats() const {
     s.disk_error = w.disk_error.get() + given_up_.get();
     s.file_bytes = w.file_bytes.get();
     s.files = w.files.get();
-    s.writer_cycles = w.busy_cycles.get();
+    s.writer_cycles = w.busy_cycles.get() + merge_cycles_.get();
     s.no_chunk = lost_.get();
     s.bytes = bytes_.get();
     for (const Feed& feed : feeds_) {

@@ -87,7 +87,7 @@ class Merge final : public WriterWork {
     Packer packer_;
     std::unique_ptr<BlockWriter> writer_;
     std::int64_t last_ns_ = 0;
-    dp::Counter lost_, beyond_, restamped_, bytes_, given_up_;
+    dp::Counter lost_, beyond_, restamped_, bytes_, given_up_, merge_cycles_;
     unsigned interfaces_ = 0;
     bool closed_ = false;
 };

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.hpp"
@@ -12,17 +13,25 @@
 namespace sluice::capture {
 namespace {
 
-constexpr Duration kThreadNap = Duration::microseconds(200);
+// A block takes at least some hundreds of microseconds to fill. Longer where nothing comes: a
+// capture of an idle port shall cost next to nothing.
+constexpr Duration kNapFirst = Duration::microseconds(200);
+constexpr Duration kNapLongest = Duration::milliseconds(2);
 
 }  // namespace
 
 WriterWork::~WriterWork() { SLUICE_CHECK(!threaded_); }
 
 void WriterWork::run_thread() noexcept {
+    Duration nap = kNapFirst;
     while (!stop_thread_.load(std::memory_order_acquire)) {
-        if (write(dp::TscClock::instance().now())) continue;
-        const timespec t{0, static_cast<long>(kThreadNap.ns)};
+        if (write(dp::TscClock::instance().now())) {
+            nap = kNapFirst;
+            continue;
+        }
+        const timespec t{0, static_cast<long>(nap.ns)};
         ::nanosleep(&t, nullptr);
+        nap = std::min(kNapLongest, nap * 2);
     }
 }
 

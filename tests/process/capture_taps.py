@@ -302,6 +302,16 @@ def an_ethernet_port_of_the_console(lab):
     # Each frame goes out, and comes back in.
     went, came = file.directions.count(2), file.directions.count(1)
     check(went > 1000 and abs(went - came) < 1000, f"{went} went out, {came} came in")
+    # An operator who takes away what is being captured.
+    role.cmd(f"start capture loop {path}")
+    role.cmd("remove stage loop.rx")
+    role.cmd("stop capture loop")
+    check_sum(row_of(role))
+    role.cmd(f"start capture loop {path}")
+    eventually(lambda: row_of(role)["received"] > 100, "what goes out")
+    role.cmd("stop capture loop")
+    equal(set(File(path).directions), set(), "it is no pcapng file")
+    check("no edge" in role.refused(f"start capture loop {path} direction rx").message, "gone")
     equal(role.terminate(), 0, "exit code")
 
 

@@ -384,6 +384,8 @@ TEST_CASE("A merge is over after exactly as many packets as were asked for", "[t
     rig.close();
     CHECK(rig.file().records.size() == 100);
     CHECK(rig.merge->stats().received == 100);
+    if (rig.config.format == Format::pcapng)
+        CHECK(rig.file().statistics.at(0).received == 100);
     rig.check_sums();
 }
 
