@@ -148,7 +148,7 @@ void CaptureCli::add_to(CLI::App& app) {
     app.add_option("--idle", idle, "what the lcores do while nothing comes: busy (poll; nothing is "
                                    "lost to waking up) or adaptive (sleep; the default)")
         ->check(CLI::IsMember({"busy", "adaptive"}));
-    app.add_option("--prealloc", preallocate, "bytes that files are extended by (1 GiB), 0: none");
+    app.add_option("--prealloc", preallocate, "bytes that files are extended by (64M), 0: none");
     app.add_flag("--stop-on-error", stop_on_error, "end when a file cannot be written, instead of "
                                                    "trying again");
     app.add_option("--user", user, "drop root to this user once all devices are open");

@@ -30,8 +30,9 @@ METHOD = {
     'cpu_cycles_per_packet': 'CPU time of the tool\'s processes; for dpdk-dumpcap and dpdk-pdump '
                              'without the copy in the application looked into',
     'busy_cores': 'of the whole machine: also the source, the page cache and kernel threads',
-    'fresh': 'a new file that grows by being written to; fio without fallocate',
-    'extended': 'ours as it comes: a new file, extended by fallocate a GiB at a time',
+    'fresh': 'a new file, each tool as it comes: ours extends it by fallocate as it goes, fio and '
+             'the others grow it by writing to it',
+    'grown': 'ours with --prealloc 0: a new file that grows by being written to',
     'preallocated': 'a new file, all of it made by fallocate before',
     'recycled': 'ours overwrites its own ring of files, from the second lap on; fio overwrites one '
                 'file',
@@ -46,6 +47,8 @@ METHOD = {
 }
 # Which multiple of dpdk-dumpcap's rate at 64 bytes, and of fio's bytes, is aimed at.
 DUMPCAP_AIMS = {'fresh': 5, 'preallocated': 7, 'recycled': 12}
+FIO_MODES = {'fresh': 'fresh', 'grown': 'fresh', 'preallocated': 'preallocated',
+             'recycled': 'recycled'}
 ONE_CORE_AIMS = {'fresh': 0.6, 'preallocated': 0.85, 'recycled': 0.85}
 FIO_AIM = 0.95
 
@@ -73,7 +76,6 @@ def cells_of(works, quick):
     """All rows; the quick ones are those that the aims are about."""
     small, mix, full = works
     cells = [Cell(Ours(cores, mode), small) for cores in (1, 2) for mode in FILE_MODES]
-    cells += [Cell(Ours(cores, 'extended'), small) for cores in (1, 2)]
     for work in (full,) if quick else (mix, full):
         for cores in (2,) if quick else (1, 2):
             cells += [Cell(Ours(cores, mode), work)
@@ -85,7 +87,7 @@ def cells_of(works, quick):
         cells += [Cell(Ours(1, mode), work) for mode in ('null', 'none') for work in works]
         cells += [Cell(Ours(1, 'none', ('-f', f), f'filter {f}'), work)
                   for f in FILTERS for work in (small, mix)]
-    cells += [Cell(Fio(mode), None) for mode in FILE_MODES]
+    cells += [Cell(Fio(mode), None) for mode in dict.fromkeys(FIO_MODES.values())]
     cells += [Cell(Dd(mode), None) for mode in (('fresh',) if quick else ('fresh', 'recycled'))]
     return cells
 
@@ -203,17 +205,17 @@ def ratios_of(samples, works):
         return samples.get((tool.name, name, tool.cores, tool.file_mode, None), {})
     for mode in FILE_MODES:
         for work in works:
-            aim = DUMPCAP_AIMS[mode] if work is small else None
+            aim = DUMPCAP_AIMS.get(mode) if work is small else None
             got.append(ratio(f'{work.name} B {mode}: two cores / dpdk-dumpcap',
                              ours(2, mode, work), theirs(Dumpcap(), work), 'pps', aim))
         for work in works:
-            aim = ONE_CORE_AIMS[mode] if work is small else None
+            aim = ONE_CORE_AIMS.get(mode) if work is small else None
             got.append(ratio(f'{work.name} B {mode}: one core / two cores', ours(1, mode, work),
                              ours(2, mode, work), 'pps', aim))
         for work in works:
             aim = FIO_AIM if work is not small else None
             got.append(ratio(f'{work.name} B {mode}: two cores / fio', ours(2, mode, work),
-                             theirs(Fio(mode), None), 'file_bps', aim))
+                             theirs(Fio(FIO_MODES[mode]), None), 'file_bps', aim))
     return [r for r in got if r is not None]
 
 

@@ -26,7 +26,7 @@ MEMORY_MB = 1500
 KERNEL_BUFFER_MB = 256
 BUFFERED_BYTES = 3 << 30       # about a second and a half and a window, at 1 GB/s
 GENERATOR_PPS_MAX = 1e6        # what testpmd gets into a veth at the very most
-FILE_MODES = ('fresh', 'preallocated', 'recycled')
+FILE_MODES = ('fresh', 'grown', 'preallocated', 'recycled')
 
 
 class Bench:
@@ -159,8 +159,8 @@ class Ours(Tool):
             return ['-w', bench.disk.file('ring.pcap'), '-b', f'filesize:{RING_FILE_GB * 10**6}',
                     '-b', f'files:{RING_FILES}'], None
         path = bench.disk.file(f'{tag}.pcap')
-        ahead = {'fresh': ['--prealloc', '0'], 'preallocated': ['--prealloc', f'{FILE_GB_MAX}G'],
-                 'extended': []}[self.file_mode]
+        ahead = {'fresh': [], 'grown': ['--prealloc', '0'],
+                 'preallocated': ['--prealloc', f'{FILE_GB_MAX}G']}[self.file_mode]
         return ['-w', path, *ahead, '-a', f'filesize:{FILE_GB_MAX * 10**6}'], path
 
     def command(self, bench, tag, work, socket):

@@ -41,7 +41,9 @@ BlockWriter::~BlockWriter() { abandon(); }
 Result<> BlockWriter::init() {
     if (options_.codec != pcap::Codec::none) {
         SLUICE_TRY(compressor_, pcap::Compressor::create(options_.codec, options_.codec_level));
-        compressed_.resize(compressor_->bound(pool_.block_bytes()));
+        // A block, and the part of a record that the one before ended with.
+        carried_.reserve(2 * std::size_t{pool_.block_bytes()});
+        compressed_.resize(compressor_->bound(carried_.capacity()));
     }
     stream_ = !options_.files;
     FileKeeper::Options keeper;
@@ -192,27 +194,36 @@ bool BlockWriter::start_write(Block* block, ChunkFill fill) noexcept {
     return true;
 }
 
+// Each frame ends where a record does, so that a file that ends early does, too.
 bool BlockWriter::compress_block(Block* block, ChunkFill fill) noexcept {
     File& file = *file_;
-    const auto size = compressor_->compress({block->data, fill.bytes}, compressed_);
-    if (!size) {
-        report(fmt::format("cannot compress for \"{}\": {}", file.path, size.error().message));
-        fail_file(file, EIO, now_);
-        lose(block, fill);
-        return true;
+    if (block->first) carried_.clear();
+    carried_.insert(carried_.end(), block->data, block->data + block->whole);
+    std::size_t bytes = 0;
+    if (!carried_.empty()) {
+        const auto size = compressor_->compress(carried_, compressed_);
+        if (!size) {
+            report(fmt::format("cannot compress for \"{}\": {}", file.path,
+                               size.error().message));
+            fail_file(file, EIO, now_);
+            lose(block, fill);
+            return true;
+        }
+        bytes = *size;
+        io_->submit(file.fd, {compressed_.data(), bytes}, file.offset, kFlushCookie - 1);
+        pcap::BlockIo::Completion done;
+        io_->poll({&done, 1});
+        if (done.result != static_cast<std::int64_t>(bytes)) {
+            fail_file(file, done.result < 0 ? static_cast<int>(-done.result) : ENOSPC, now_);
+            lose(block, fill);
+            return true;
+        }
     }
-    io_->submit(file.fd, {compressed_.data(), *size}, file.offset, kFlushCookie - 1);
-    pcap::BlockIo::Completion done;
-    io_->poll({&done, 1});
-    if (done.result != static_cast<std::int64_t>(*size)) {
-        fail_file(file, done.result < 0 ? static_cast<int>(-done.result) : ENOSPC, now_);
-        lose(block, fill);
-        return true;
-    }
-    file.offset += *size;
+    carried_.assign(block->data + block->whole, block->data + fill.bytes);
+    file.offset += bytes;
     file.safe = file.offset;
     counters_.written.add(fill.records);
-    counters_.file_bytes.add(*size);
+    counters_.file_bytes.add(bytes);
     file.records += fill.records;
     if (block->last) end_of(file);
     pool_.give_back(block);

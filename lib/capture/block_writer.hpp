@@ -129,6 +129,7 @@ class BlockWriter {
     std::unique_ptr<FileKeeper> keeper_;
     std::unique_ptr<pcap::Compressor> compressor_;
     std::vector<std::byte> compressed_;
+    std::vector<std::byte> carried_;  // the beginning of a record, and the block it goes on in
     std::function<void()> ask_for_file_;
 
     Fifo<Block*> waiting_;

@@ -16,10 +16,9 @@ namespace sluice::capture {
 namespace {
 
 constexpr std::uint32_t kDeviceAlign = 4096;
-// What a thread extends a file by: it may share its CPU with a core that polls, and takes about a
-// microsecond of it for each MiB. And how many of these it is ahead of the writer.
-constexpr std::uint64_t kThreadStep = std::uint64_t{64} << 20;
-constexpr std::uint64_t kThreadStepsAhead = 2;
+// How far a thread is ahead of the writer when it extends a file, in steps and at most.
+constexpr std::uint64_t kStepsAhead = 2;
+constexpr std::uint64_t kAheadMost = std::uint64_t{128} << 20;
 
 // "a.pcap", 2: "a_2.pcap".
 std::string numbered(const std::string& path, unsigned n) {
@@ -189,22 +188,19 @@ Result<> FileKeeper::prepare(CaptureFile& file, const pcap::FileSet::Next& next)
     return {};
 }
 
-std::uint64_t FileKeeper::step() const noexcept {
-    const std::uint64_t step = preallocate_.load(std::memory_order_relaxed);
-    return threaded_ ? std::min(step, kThreadStep) : step;
-}
-
 bool FileKeeper::wants_more(const CaptureFile& file, std::uint64_t end) const noexcept {
-    if (!preallocates() || file.failed) return false;
+    const std::uint64_t step = preallocate_.load(std::memory_order_relaxed);
+    if (step == 0 || file.failed) return false;
     if (end > file.allocated) return true;
     // A thread is asked early enough for nobody to wait for it, but not for more than is needed.
     const bool enough = options_.file_bytes != 0 && file.allocated >= options_.file_bytes;
-    return threaded_ && !enough && file.allocated - end < kThreadStepsAhead * step();
+    return threaded_ && !enough &&
+           file.allocated - end < std::min(kStepsAhead * step, kAheadMost);
 }
 
 // Blocks that exist are written much faster than blocks that a file grows by.
 void FileKeeper::allocate(CaptureFile& file) noexcept {
-    std::uint64_t to = file.allocated + step();
+    std::uint64_t to = file.allocated + preallocate_.load(std::memory_order_relaxed);
     if (options_.file_bytes != 0) to = std::min(to, options_.file_bytes + kDeviceAlign);
     to = std::max(to, file.wanted);
     file.reached = file.allocated;

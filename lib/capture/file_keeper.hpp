@@ -91,7 +91,6 @@ class FileKeeper {
     void work(CaptureFile& file) noexcept;
     Result<> open(CaptureFile& file);
     Result<> prepare(CaptureFile& file, const pcap::FileSet::Next& next);
-    std::uint64_t step() const noexcept;
     void allocate(CaptureFile& file) noexcept;
     Result<> close(CaptureFile& file) noexcept;
 

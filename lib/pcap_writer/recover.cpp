@@ -226,7 +226,8 @@ Result<Recovered> recover_file(const std::string& path) {
     Result<Recovered> r =
         found ? finish_with_sidecar(file.fd, *found, size) : finish_without(file.fd, size);
     if (!r) return fail(r.error().code, "{}: {}", path, r.error().message);
-    if (found && ::unlink(Sidecar::path_of(path).c_str()) != 0 && errno != ENOENT)
+    // Also one that says nothing.
+    if (::unlink(Sidecar::path_of(path).c_str()) != 0 && errno != ENOENT)
         return fail(errno, "cannot remove \"{}\": {}", Sidecar::path_of(path),
                     std::strerror(errno));
     return r;

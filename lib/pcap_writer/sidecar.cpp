@@ -161,6 +161,8 @@ Result<std::optional<Sidecar::Found>> Sidecar::read(const std::string& capture_p
     Page page;
     const ssize_t n = ::pread(fd.get(), &page, sizeof page, 0);
     if (n < 0) return fail(errno, "cannot read \"{}\": {}", path, std::strerror(errno));
+    // Killed between making it and writing it, which comes before the capture file is touched.
+    if (n == 0) return std::nullopt;
     if (n != sizeof page || std::memcmp(page.magic, kMagic, sizeof kMagic) != 0)
         return fail(EINVAL, "\"{}\" does not say how much of \"{}\" was written, expected {} bytes "
                     "that start with \"{}\"", path, capture_path, kPageBytes,

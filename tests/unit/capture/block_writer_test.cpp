@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -313,6 +314,38 @@ TEST_CASE("After a failed write the file ends with a whole record, and another f
     CHECK(rig.names().size() == 2);
     CHECK(rig.asked == 1);
     rig.check();
+}
+
+TEST_CASE("A compressed file that ends early ends with a whole record", "[block_writer]") {
+    Setup setup;
+    setup.format = GENERATE(Format::pcap_ns, Format::pcapng);
+    setup.block_bytes = 8192;
+    setup.name = "a.pcap.zst";
+    setup.writer.codec = pcap::Codec::zstd;
+    Rig rig(setup);
+    rig.disk->direct = false;
+    rig.disk->faults[7] = GENERATE(-ENOSPC, 100);
+    while (rig.writer->error().empty()) rig.send(1);
+    rig.step(110);
+    rig.send(50);
+    rig.close();
+    CHECK(rig.names().size() == 2);
+    CHECK(rig.disk_error() > 0);
+    std::vector<Seen> all;
+    for (const std::string& name : rig.names()) {
+        const auto packed = file_bytes(rig.dir.file(name.c_str()));
+        std::vector<std::byte> file(std::size_t{16} << 20);
+        const std::size_t n =
+            ZSTD_decompress(file.data(), file.size(), packed.data(), packed.size());
+        REQUIRE_FALSE(ZSTD_isError(n));
+        file.resize(n);
+        Parsed p = parsed(file, setup.format);
+        CHECK(p.error == "");
+        for (Seen& s : p.records) all.push_back(std::move(s));
+    }
+    CHECK(rig.traffic.wrong(all, false) == "");
+    CHECK(all.size() == rig.written());
+    CHECK(rig.written() + rig.disk_error() == rig.traffic.packed());
 }
 
 TEST_CASE("A file that nothing came of is taken away", "[block_writer]") {

@@ -254,10 +254,20 @@ TEST_CASE("a capture that is running is not recovered, nor written twice") {
     CHECK(recovered(t / "a.pcap").records == 0);
 }
 
+TEST_CASE("a writer that was killed before it said anything had touched nothing") {
+    const TempFolder t;
+    t.write("a.pcap", pcap_start() + pcap_record(60, 'o'));
+    const std::string before = t.read("a.pcap");
+    t.write("a.pcap.sluice-part", "");
+    CHECK(recovered(t / "a.pcap").records == 1);
+    CHECK(t.read("a.pcap") == before);
+    CHECK(t.names() == std::set<std::string>{"a.pcap"});
+}
+
 TEST_CASE("what is not a sidecar is not believed") {
     const TempFolder t;
     t.write("a.pcap", pcap_start() + pcap_record(60, 'x'));
-    for (const std::string& junk : {std::string("x"), std::string(4096, 'x'), std::string()}) {
+    for (const std::string& junk : {std::string("x"), std::string(4096, 'x')}) {
         t.write("a.pcap.sluice-part", junk);
         CHECK_THAT(error_of(t / "a.pcap"), Contains("does not say how much"));
     }
