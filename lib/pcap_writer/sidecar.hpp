@@ -49,7 +49,8 @@ class Sidecar {
     Result<> remove();
 
     static std::string path_of(std::string_view capture_path);
-    // Nothing if there is no sidecar, or one of a writer that had not begun; EBUSY if its writer lives; an error if it is not one.
+    // Nothing if there is no sidecar, or one of a writer that had not begun; EBUSY if its writer
+    // lives; an error if it is not one.
     static Result<std::optional<Found>> read(const std::string& capture_path);
     // Whether a living process writes to the capture file.
     static bool in_use(const std::string& capture_path);
