@@ -41,6 +41,22 @@ namespace sluice {
     X(vmpi_ring_lost,           "VMPI: the peer sent it, it never came (in credit units)")     \
     X(capture_no_buffer,        "capture: no free buffer")                                     \
     X(capture_write_error,      "capture: the file could not be written")                      \
+    X(dif_bad_length,           "DIF: PDU whose length is not that of its frame and type")     \
+    X(dif_unknown_type,         "DIF: PDU of a type that nobody knows")                        \
+    X(dif_no_destination,       "DIF: data or control PDU for address 0")                      \
+    X(dif_ttl_expired,          "DIF: PDU to be relayed that had no hop left")                 \
+    X(dif_ttl_excessive,        "DIF: PDU with more hops left than the DIF allows")            \
+    X(dif_no_route,             "DIF: no entry in the PDU forwarding table")                   \
+    X(dif_n1_down,              "DIF: all N-1 ports of the route are down")                    \
+    X(dif_returning,            "DIF: the route leads back to where the PDU came from")        \
+    X(dif_queue_full,           "DIF: the queue of the N-1 port was full")                     \
+    X(dif_bad_checksum,         "DIF: checksum or CRC is not that of the PDU")                 \
+    X(dif_not_protected,        "DIF: no PDU under SDU protection where all have it")          \
+    X(dif_unknown_epoch,        "DIF: protected with a key that is not in use")                \
+    X(dif_replayed,             "DIF: protected PDU that came before, or too late")            \
+    X(dif_forged,               "DIF: protected PDU that its key did not make")                \
+    X(dif_no_key,               "DIF: no key, or one that is used up")                         \
+    X(dif_no_room,              "DIF: no room in the buffer for SDU protection")               \
     X(app_refused,              "the application could not take it")
 
 enum class DropReason : std::uint8_t {
