@@ -1,0 +1,53 @@
+#include "rina/rlite_name.hpp"
+
+#include <array>
+
+namespace sluice::rina {
+
+bool has_control_character(std::string_view text) noexcept {
+    unsigned char before = 0;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20 || byte == 0x7f) return true;
+        if (before == 0xc2 && byte >= 0x80 && byte <= 0x9f) return true;
+        before = byte;
+    }
+    return false;
+}
+
+bool is_name_part(std::string_view text) noexcept {
+    return text.find('|') == std::string_view::npos && !has_control_character(text);
+}
+
+Result<AppName> parse_rlite_name(std::string_view text) {
+    if (text.size() > kNameBytesMax)
+        return fail(ENAMETOOLONG, "name of {} bytes, at most {} are possible", text.size(),
+                    kNameBytesMax);
+    if (has_control_character(text))
+        return fail(EINVAL, "name has a control character; expected process|instance");
+    AppName name;
+    const std::array<std::string*, 4> parts = {&name.process, &name.instance, &name.entity,
+                                               &name.entity_instance};
+    std::size_t part = 0;
+    for (const char c : text) {
+        if (c != '|') {
+            parts[part]->push_back(c);
+        } else if (++part == parts.size()) {
+            return fail(EINVAL,
+                        "name has more than four parts; expected "
+                        "process|instance|entity|entity-instance");
+        }
+    }
+    if (name.process.empty())
+        return fail(EINVAL, "name has no process name; expected process|instance");
+    return name;
+}
+
+std::string rlite_name(const AppName& name) {
+    std::string text =
+        name.process + '|' + name.instance + '|' + name.entity + '|' + name.entity_instance;
+    while (!text.empty() && text.back() == '|') text.pop_back();
+    return text;
+}
+
+}  // namespace sluice::rina
