@@ -57,6 +57,16 @@ namespace sluice {
     X(dif_forged,               "DIF: protected PDU that its key did not make")                \
     X(dif_no_key,               "DIF: no key, or one that is used up")                         \
     X(dif_no_room,              "DIF: no room in the buffer for SDU protection")               \
+    X(efcp_wrong_peer,            "EFCP: from an address or CEP-id that is not the connection's")\
+    X(efcp_duplicate,             "EFCP: data PDU that came before")                           \
+    X(efcp_late,                  "EFCP: later ones were delivered, and order was asked for")  \
+    X(efcp_beyond_window,         "EFCP: sent without credit of the receiver")                 \
+    X(efcp_reorder_full,          "EFCP: no room to wait for what is missing before it")       \
+    X(efcp_bad_control,           "EFCP: control PDU that makes no sense")                     \
+    X(efcp_run_over,              "EFCP: waited for PDUs of a run that is over")               \
+    X(efcp_not_acked,             "EFCP: flow failed or was closed before the peer had it")    \
+    X(efcp_bad_delimiting,        "EFCP: user data that is not delimited as agreed")           \
+    X(efcp_sdu_incomplete,        "EFCP: part of an SDU of which another part was lost")       \
     X(app_refused,              "the application could not take it")
 
 enum class DropReason : std::uint8_t {
