@@ -261,8 +261,11 @@ Result<capture::LaneConfig> Node::lane_config(const CaptureSpec& spec, unsigned 
     config.queue = queue;
     config.io_worker_cpus = control_cpus();
     // To start a write takes longer the more it writes, and inline nobody receives meanwhile.
+    // Writes that make a file longer are a kernel thread's, which shares the core: the fewer the
+    // better.
     constexpr std::uint32_t kInlineBlock = 1u << 19;
-    if (config.io_worker_cpus.empty() && !spec.io_lcore) config.block_bytes = kInlineBlock;
+    if (config.io_worker_cpus.empty() && !spec.io_lcore && config.preallocate != 0)
+        config.block_bytes = kInlineBlock;
     if (getrandom(&config.seed, sizeof(config.seed), 0) < 0)
         return fail(errno, "no random numbers: {}", std::strerror(errno));
     return config;

@@ -30,19 +30,23 @@ PortClock::PortClock(PortClock&& other) noexcept
 void PortClock::adjust(std::int64_t wall_ns) noexcept {
     std::uint64_t ticks = 0;
     if (microseconds_ || rte_eth_read_clock(port_, &ticks) != 0) return;
+    line_.add(ticks, wall_ns);
+}
+
+void ClockLine::add(std::uint64_t ticks, std::int64_t wall_ns) noexcept {
     const std::uint64_t ticks_passed = ticks - last_ticks_;
     const std::int64_t passed = wall_ns - last_wall_;
     const bool second = last_wall_ != 0 && ticks_passed != 0 && passed > 0;
     last_ticks_ = ticks;
     last_wall_ = wall_ns;
     if (!second) return;
-    const unsigned next = adjusted_.load(std::memory_order_relaxed) + 1;
+    const unsigned next = made_.load(std::memory_order_relaxed) + 1;
     Line& line = lines_[next % kLines];
     line.ticks.store(ticks, std::memory_order_relaxed);
     line.wall_ns.store(wall_ns, std::memory_order_relaxed);
     line.ns_per_tick.store(static_cast<double>(passed) / static_cast<double>(ticks_passed),
                            std::memory_order_relaxed);
-    adjusted_.store(next, std::memory_order_release);
+    made_.store(next, std::memory_order_release);
 }
 
 }  // namespace sluice::capture

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "base/result.hpp"
-#include "pcap_writer/sink.hpp"
+#include "pcap_writer/pcap.hpp"
 
 namespace sluice::pcap {
 

@@ -3,11 +3,14 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 // The classic PCAP file format (draft-ietf-opsawg-pcap): a file header, then records. Written
 // little-endian whatever the host is, so that one capture gives the same bytes everywhere.
 namespace sluice::pcap {
+
+using Bytes = std::span<const std::byte>;
 
 // What the packets of a file start with; numbers as registered at tcpdump.org/linktypes.html.
 enum class Linktype : std::uint32_t {

@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "../whole_file.hpp"
 #include "pcap_writer/pcap.hpp"
 #include "pcap_writer/pcap_reader.hpp"
 #include "pcap_writer/pcapng.hpp"
 #include "pcap_writer/pcapng_reader.hpp"
-#include "pcap_writer/sink_posix.hpp"
 
 using namespace sluice;
 using pcap::Resolution;
@@ -157,7 +157,7 @@ struct Totals {
 
 Result<> convert(const std::filesystem::path& in, const std::filesystem::path& out, Totals& total) {
     const std::string name = in.filename().string();
-    SLUICE_TRY(const File bytes, pcap::load_file(in.string(), std::size_t{64} << 20));
+    SLUICE_TRY(const File bytes, test::load_file(in.string()));
     const Capture c = read_any(bytes, name);
     if (!c.stopped_by.empty()) {
         ++total.broken;
@@ -185,10 +185,7 @@ Result<> convert(const std::filesystem::path& in, const std::filesystem::path& o
             ++total.bad;
             fmt::print("{} as {}: {}\n", name, kind, wrong);
         }
-        SLUICE_TRY(auto file, pcap::PosixSink::open((out / kind / name).string()));
-        const pcap::Bytes pieces[] = {made};
-        if (pcap::Written w = file->write(pieces); w.error) return fail(std::move(*w.error));
-        SLUICE_TRY_VOID(file->close());
+        SLUICE_TRY_VOID(test::save_file((out / kind / name).string(), made));
     }
     return {};
 }

@@ -7,9 +7,8 @@
 #include <vector>
 
 #include "pcap_writer/pcap.hpp"
+#include "../whole_file.hpp"
 #include "pcap_writer/pcap_reader.hpp"
-#include "pcap_writer/sink_memory.hpp"
-#include "pcap_writer/sink_posix.hpp"
 
 using namespace sluice;
 
@@ -38,24 +37,25 @@ std::vector<std::byte> frame(unsigned length) {
     return f;
 }
 
-Result<> write_records(pcap::Sink& sink, const Case& c) {
-    pcap::BufferedSink out(sink, 100);
-    SLUICE_TRY_VOID(out.append(pcap::file_header(c.linktype, c.resolution, c.snaplen)));
+std::vector<std::byte> records_of(const Case& c) {
+    std::vector<std::byte> out;
+    const auto append = [&out](pcap::Bytes b) { out.insert(out.end(), b.begin(), b.end()); };
+    append(pcap::file_header(c.linktype, c.resolution, c.snaplen));
     std::int64_t wall_ns = 1'600'000'000'999'999'000;
     for (const unsigned length : {60u, 14u, 64u, 65u, 200u, 0u}) {
         const std::vector<std::byte> f = frame(length);
         const std::uint32_t kept = std::min(length, c.snaplen);
         std::byte header[pcap::kRecordHeaderBytes];
         pcap::put_record_header(header, pcap::stamp_of(wall_ns, c.resolution), kept, length);
-        SLUICE_TRY_VOID(out.append(header));
-        SLUICE_TRY_VOID(out.append(pcap::Bytes(f).first(kept)));
+        append(header);
+        append(pcap::Bytes(f).first(kept));
         wall_ns += 1'001;
     }
-    return out.flush();
+    return out;
 }
 
 Result<> compare(const std::string& path, pcap::Bytes made) {
-    SLUICE_TRY(const std::vector<std::byte> golden, pcap::load_file(path, 1 << 20));
+    SLUICE_TRY(const std::vector<std::byte> golden, test::load_file(path));
     for (std::size_t i = 0; i < std::min(golden.size(), made.size()); ++i)
         if (golden[i] != made[i])
             return fail(EINVAL, "{}: byte {} is {:#04x}, expected {:#04x}", path, i,
@@ -68,16 +68,12 @@ Result<> compare(const std::string& path, pcap::Bytes made) {
 Result<> run(const std::string& directory, bool regen) {
     for (const Case& c : kCases) {
         const std::string path = directory + "/" + c.file;
-        pcap::MemorySink made;
-        SLUICE_TRY_VOID(write_records(made, c));
+        const std::vector<std::byte> made = records_of(c);
         if (!regen) {
-            SLUICE_TRY_VOID(compare(path, made.bytes()));
+            SLUICE_TRY_VOID(compare(path, made));
             continue;
         }
-        SLUICE_TRY(auto file, pcap::PosixSink::open(path));
-        const pcap::Bytes pieces[] = {made.bytes()};
-        if (pcap::Written w = file->write(pieces); w.error) return fail(std::move(*w.error));
-        SLUICE_TRY_VOID(file->close());
+        SLUICE_TRY_VOID(test::save_file(path, made));
     }
     return {};
 }

@@ -13,7 +13,6 @@
 #include "dataplane/lcore_loop.hpp"
 #include "dataplane/stage.hpp"
 #include "pcap_writer/pcap_reader.hpp"
-#include "pcap_writer/sink.hpp"
 
 namespace sluice::capture::test {
 
