@@ -173,8 +173,10 @@ class Commands(unittest.TestCase):
 
     def test_files(self):
         fresh = self.command(1, 'fresh')
-        self.assertEqual(fresh[fresh.index('--prealloc') + 1], '0')
+        self.assertNotIn('--prealloc', fresh)
         self.assertEqual(fresh[fresh.index('-w') + 1], '/disk/tag.pcap')
+        grown = self.command(1, 'grown')
+        self.assertEqual(grown[grown.index('--prealloc') + 1], '0')
         ahead = self.command(1, 'preallocated')
         self.assertEqual(ahead[ahead.index('--prealloc') + 1], '20G')
         ring = self.command(1, 'recycled')
@@ -198,7 +200,7 @@ class Rows(unittest.TestCase):
         for quick in (True, False):
             keys = {cell.key for cell in capture.cells_of(WORKS, quick)}
             for mode in capture.FILE_MODES:
-                self.assertIn(('fio', None, 1, mode, None), keys)
+                self.assertIn(('fio', None, 1, capture.FIO_MODES[mode], None), keys)
                 for cores in (1, 2):
                     self.assertIn(('sluice-capture', '64', cores, mode, None), keys)
             self.assertIn(('dpdk-dumpcap', '64', 2, 'fresh', None), keys)
