@@ -136,7 +136,7 @@ std::uint64_t Pft::hash(const FlowKey& flow) const noexcept {
         std::uint64_t{flow.destination_cep.value} << 32 | flow.source_cep.value;
     const std::uint64_t ends =
         fold_multiply(flow.destination.value ^ seed_, flow.source.value ^ kMix1);
-    return fold_multiply(ends ^ ceps ^ kMix2, (seed_ | 1) + (std::uint64_t{flow.qos.value} << 17));
+    return fold_multiply(ends ^ ceps, kMix2 ^ flow.qos.value);
 }
 
 std::uint32_t Pft::refine(std::uint32_t answer, QosId qos) const noexcept {
@@ -309,7 +309,7 @@ Result<> PftBuilder::encode_routes(Pft& pft) {
         else
             answers.push_back({destination.value, answer});
     }
-    pft.addresses_.assign(answers, Rng(seed_).next());
+    pft.addresses_.assign(answers, pft.seed_);
     return {};
 }
 
@@ -333,7 +333,7 @@ Result<> PftBuilder::encode_flows(Pft& pft) {
 
 Result<Pft> PftBuilder::build() {
     Pft pft;
-    pft.seed_ = seed_;
+    pft.seed_ = Rng(seed_).next();  // dense in ones, as multiplication needs it
     spreads_.clear();
     SLUICE_TRY_VOID(encode_routes(pft));
     SLUICE_TRY_VOID(encode_flows(pft));

@@ -51,7 +51,7 @@ Result<QosScheduler> QosScheduler::make(const Params& params) {
                           [&](const QosCube& other) { return other.id == cube.id; }) != 1)
             return fail(EINVAL, "QoS cube {} is given twice, expected once", cube.id.value);
     }
-    const std::uint64_t most = params.link_bps - (params.link_bps >> kShareShift);
+    const std::uint64_t most = params.link_bps - params.link_bps / kShareOf;
     if (params.link_bps != 0 && guaranteed > most)
         return fail(EINVAL,
                     "QoS cubes are guaranteed {} bit/s, expected at most {}, 15/16 of the link",
@@ -115,7 +115,7 @@ void QosScheduler::line_up(std::size_t index, Instant now) noexcept {
 bool QosScheduler::is_share_due() const noexcept {
     if (urgent_.empty()) return true;
     const std::uint64_t bytes = cubes_[shares_.top()].queue.front().bytes;
-    return owed_ >= bytes << kShareShift;
+    return owed_ >= bytes * (kShareOf - 1);
 }
 
 void QosScheduler::charge(Cube& cube, std::uint32_t bytes, bool shared) noexcept {
@@ -123,7 +123,7 @@ void QosScheduler::charge(Cube& cube, std::uint32_t bytes, bool shared) noexcept
         virtual_now_ = cube.share_at;
         cube.share_at += bytes * cube.share_per_byte;
         // Nothing is owed for what nobody had to wait for.
-        if (!urgent_.empty()) owed_ -= std::uint64_t{bytes} << kShareShift;
+        if (!urgent_.empty()) owed_ -= bytes * (kShareOf - 1);
         return;
     }
     cube.conforms = std::max(cube.conforms, cube.eligible) + time_of(bytes, cube.ns_per_byte);

@@ -39,7 +39,7 @@ class QosScheduler {
   public:
     static constexpr std::size_t kCubesMax = 64, kDelayClasses = 8, kLossClasses = 4;
     static constexpr std::uint32_t kWeightMax = 1000;
-    static constexpr unsigned kShareShift = 4;  // the sixteenth
+    static constexpr std::uint64_t kShareOf = 16;  // the sixteenth
 
     struct Params {
         std::vector<QosCube> cubes;
@@ -113,7 +113,8 @@ class QosScheduler {
     Heap urgent_;
     Heap shares_;  // all cubes with something to send, by virtual time
     std::uint64_t virtual_now_ = 0;
-    std::uint64_t owed_ = 0;  // to shares, in sixteenths of bytes
+    // To shares, in fifteenths of bytes: one for each byte sent as guaranteed.
+    std::uint64_t owed_ = 0;
 };
 static_assert(Scheduler<QosScheduler>);
 
