@@ -8,6 +8,23 @@ constexpr bool is_width(std::uint8_t width) noexcept {
     return width == 1 || width == 2 || width == 4 || width == 8;
 }
 
+// The width is looked at once and not for each field: these are written for every few data PDUs.
+template <typename T>
+ControlPdu read_fields(const std::byte* at) noexcept {
+    T fields[PciFormat::kControlFields];
+    std::memcpy(fields, at, sizeof fields);
+    return {fields[0], fields[1], fields[2], fields[3], fields[4], fields[5]};
+}
+
+template <typename T>
+void write_fields(const ControlPdu& control, std::byte* at) noexcept {
+    const T fields[PciFormat::kControlFields] = {
+        static_cast<T>(control.last_control_received), static_cast<T>(control.ack),
+        static_cast<T>(control.new_rwe),               static_cast<T>(control.new_lwe),
+        static_cast<T>(control.my_lwe),                static_cast<T>(control.my_rwe)};
+    std::memcpy(at, fields, sizeof fields);
+}
+
 }  // namespace
 
 Result<> check(const PciFormat& format) {
@@ -33,32 +50,22 @@ Result<> check(const PciFormat& format) {
 
 ControlPdu parse_control(std::span<const std::byte> pdu, const PciFormat& format) noexcept {
     const std::byte* const at = pdu.data() + format.bytes();
-    const unsigned width = format.sequence;
-    const auto field = [=](unsigned n) noexcept {
-        return detail::load_width(at + n * width, width);
-    };
-    ControlPdu control;
-    control.last_control_received = field(0);
-    control.ack = field(1);
-    control.new_rwe = field(2);
-    control.new_lwe = field(3);
-    control.my_lwe = field(4);
-    control.my_rwe = field(5);
-    return control;
+    switch (format.sequence) {
+        case 1: return read_fields<std::uint8_t>(at);
+        case 2: return read_fields<std::uint16_t>(at);
+        case 4: return read_fields<std::uint32_t>(at);
+        default: return read_fields<std::uint64_t>(at);
+    }
 }
 
 void write_control(const ControlPdu& control, const PciFormat& format, std::byte* to) noexcept {
     std::byte* const at = to + format.bytes();
-    const unsigned width = format.sequence;
-    const auto put = [=](unsigned n, std::uint64_t v) noexcept {
-        detail::store_width(at + n * width, width, v);
-    };
-    put(0, control.last_control_received);
-    put(1, control.ack);
-    put(2, control.new_rwe);
-    put(3, control.new_lwe);
-    put(4, control.my_lwe);
-    put(5, control.my_rwe);
+    switch (format.sequence) {
+        case 1: return write_fields<std::uint8_t>(control, at);
+        case 2: return write_fields<std::uint16_t>(control, at);
+        case 4: return write_fields<std::uint32_t>(control, at);
+        default: return write_fields<std::uint64_t>(control, at);
+    }
 }
 
 }  // namespace sluice::rina

@@ -169,7 +169,7 @@ Result<> Golden::arp(View bytes) {
         return {};
     }
     if (error != ArpError::none) return fail(EBADMSG, "RINA-ARP error {}", int(error));
-    count("arp", arp.operation == RinaArp::Operation::request ? "RINA-ARP request"
+    count("rina_arp", arp.operation == RinaArp::Operation::request ? "RINA-ARP request"
                                                               : "RINA-ARP reply", bytes);
     Bytes again(kRinaArpBytesMax);
     again.resize(write(arp, again));
@@ -195,17 +195,17 @@ Result<> Golden::pdu(View bytes) {
     Bytes again(kDefaultFormat.bytes());
     const View body = bytes.subspan(kDefaultFormat.bytes());
     if (is_control(pci.type)) {
-        count("pci", fmt::format("control PDU {:#04x}", pci.type), bytes, std::uint8_t{0});
+        count("rina_pci", fmt::format("control PDU {:#04x}", pci.type), bytes, std::uint8_t{0});
         again.resize(kDefaultFormat.control_bytes());
         write_control(parse_control(bytes, kDefaultFormat), kDefaultFormat, again.data());
     } else if (pci.type == static_cast<std::uint8_t>(PduType::management)) {
-        count("pci", "management PDU", bytes, std::uint8_t{0});
+        count("rina_pci", "management PDU", bytes, std::uint8_t{0});
         const bool to_neighbor = pci.destination == kThisHop;
         SLUICE_TRY_VOID(management(body, to_neighbor ? "" : " by address"));
         again.insert(again.end(), body.begin(), body.end());
     } else {
         const bool is_first = (pci.flags & pci_flag::kDrf) != 0;
-        count("pci", is_first ? "data PDU with DRF" : "data PDU", bytes, std::uint8_t{0});
+        count("rina_pci", is_first ? "data PDU with DRF" : "data PDU", bytes, std::uint8_t{0});
         again.insert(again.end(), body.begin(), body.end());
     }
     write(pci, kDefaultFormat, again.data());
@@ -214,12 +214,12 @@ Result<> Golden::pdu(View bytes) {
 
 void Golden::seen(const CdapMessage& message, View bytes, std::string_view way) {
     const bool has_class = !message.obj_class.empty();
-    count("cdap", fmt::format("{}{}{}{}", to_string(message.op), has_class ? " " : "",
+    count("rina_cdap", fmt::format("{}{}{}{}", to_string(message.op), has_class ? " " : "",
                               message.obj_class, way), bytes);
     const auto object = object_of(message);
     const auto* value = std::get_if<Bytes>(&message.value);
     if (object && value != nullptr)
-        count("object", "object " + message.obj_class, *value,
+        count("rina_object", "object " + message.obj_class, *value,
               static_cast<std::uint8_t>(object->index()));
 }
 
