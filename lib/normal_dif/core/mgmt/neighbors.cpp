@@ -1,0 +1,225 @@
+#include "normal_dif/core/mgmt/neighbors.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "rina/rlite_name.hpp"
+
+namespace sluice::mgmt {
+
+std::string node_name(const rina::NeighborCandidate& candidate) {
+    return rina::rlite_name({candidate.process, candidate.instance, {}, {}});
+}
+
+NeighborTable::NeighborTable(std::string_view self, NeighborLimits limits)
+    : self_(self), limits_(limits) {
+    own_.process = self_.substr(0, self_.find('|'));
+    if (own_.process.size() < self_.size())
+        own_.instance = self_.substr(own_.process.size() + 1);
+}
+
+bool NeighborTable::is_valid(const Candidate& candidate) const {
+    const auto is_dif_name = [](const std::string& name) { return is_node_name(name); };
+    // rlite may put the whole name into the process.
+    return is_node_name(candidate.process) && rina::is_name_part(candidate.instance) &&
+           candidate.process.size() + candidate.instance.size() < rina::kNameBytesMax &&
+           candidate.lower_difs.size() <= limits_.lower_difs_max &&
+           std::all_of(candidate.lower_difs.begin(), candidate.lower_difs.end(), is_dif_name);
+}
+
+void NeighborTable::refuse(Refusal refusal, Changed& out) {
+    out.refused.add(refusal);
+    refused_.add(refusal);
+}
+
+bool NeighborTable::may_take(std::string_view sender, const Slot* slot, Changed& out) {
+    if (slot != nullptr && slot->updates >= limits_.updates_per_entry_max) {
+        refuse(Refusal::too_often, out);
+        return false;
+    }
+    auto at = per_sender_.find(sender);
+    if (at == per_sender_.end()) at = per_sender_.emplace(sender, 0).first;
+    if (at->second >= limits_.updates_per_sender_max) {
+        refuse(Refusal::sender_busy, out);
+        return false;
+    }
+    ++at->second;
+    return true;
+}
+
+NeighborTable::Changed NeighborTable::set_own(rina::Address address,
+                                              std::vector<std::string> lower_difs) {
+    Changed out;
+    if (own_.address == address && own_.lower_difs == lower_difs) return out;
+    own_.address = address;
+    own_.lower_difs = std::move(lower_difs);
+    out.changed = true;
+    out.create_all.push_back(own_);
+    return out;
+}
+
+void NeighborTable::set_enrolled(std::string_view name, bool enrolled) {
+    if (enrolled) {
+        enrolled_.emplace(name);
+    } else if (const auto at = enrolled_.find(name); at != enrolled_.end()) {
+        enrolled_.erase(at);
+    }
+}
+
+// Somebody believes something else of us, and tells others.
+void NeighborTable::correct(Changed& out) {
+    ++out.contested;
+    if (corrections_ >= limits_.corrections_max) return;
+    ++corrections_;
+    if (out.create_all.empty()) out.create_all.push_back(own_);
+}
+
+void NeighborTable::take_create(Instant now, const Candidate& candidate, const std::string& name,
+                                std::string_view sender, Changed& out) {
+    const bool of_itself = name == sender;
+    auto at = slots_.find(name);
+    if (at != slots_.end() && at->second.candidate == candidate) {
+        ++out.known;
+        return;
+    }
+    if (at == slots_.end()) {
+        if (slots_.size() >= limits_.entries_max) return refuse(Refusal::table_full, out);
+        if (!may_take(sender, nullptr, out)) return;
+        at = slots_.try_emplace(name).first;
+    } else {
+        Slot& slot = at->second;
+        // It would tell us itself.
+        if (!of_itself && is_enrolled(name)) {
+            ++out.known;
+            return;
+        }
+        if (!of_itself && slot.before == candidate && now - slot.since < limits_.no_return) {
+            ++out.known;
+            return;
+        }
+        if (!may_take(sender, &slot, out)) return;
+        by_address_.erase({slot.candidate.address, at->first});
+        slot.before = std::move(slot.candidate);
+    }
+    Slot& slot = at->second;
+    ++slot.updates;
+    slot.since = now;
+    slot.candidate = candidate;
+    by_address_.emplace(candidate.address, at->first);
+    out.changed = true;
+    out.create.push_back(candidate);
+}
+
+void NeighborTable::take_remove(const std::string& name, std::string_view sender, Changed& out) {
+    const auto at = slots_.find(name);
+    if (at == slots_.end()) {
+        ++out.known;
+        return;
+    }
+    // We see for ourselves that it is here.
+    if (is_enrolled(name) && name != sender) {
+        ++out.known;
+        return;
+    }
+    if (!may_take(sender, &at->second, out)) return;
+    out.remove.push_back(at->second.candidate);
+    out.changed = true;
+    by_address_.erase({at->second.candidate.address, at->first});
+    slots_.erase(at);
+}
+
+NeighborTable::Changed NeighborTable::apply(Instant now, Action action,
+                                            const rina::NeighborCandidateList& list,
+                                            std::string_view sender) {
+    Changed out;
+    for (const Candidate& candidate : list.candidates) {
+        if (!is_valid(candidate)) {
+            refuse(Refusal::malformed, out);
+            continue;
+        }
+        const std::string name = node_name(candidate);
+        if (name == self_) {
+            if (action == Action::remove || candidate != own_)
+                correct(out);
+            else
+                ++out.known;
+        } else if (action == Action::create) {
+            take_create(now, candidate, name, sender, out);
+        } else {
+            take_remove(name, sender, out);
+        }
+    }
+    return out;
+}
+
+NeighborTable::Changed NeighborTable::remove(std::string_view name) {
+    Changed out;
+    const auto at = slots_.find(name);
+    if (at == slots_.end()) return out;
+    out.remove_all.push_back(at->second.candidate);
+    out.changed = true;
+    by_address_.erase({at->second.candidate.address, at->first});
+    slots_.erase(at);
+    return out;
+}
+
+NeighborTable::Changed NeighborTable::tick(Instant now) {
+    Changed out;
+    corrections_ = 0;
+    per_sender_.clear();
+    for (auto& [name, slot] : slots_) {
+        slot.updates = 0;
+        if (slot.before && now - slot.since >= limits_.no_return) slot.before.reset();
+    }
+    if (now - refreshed_ >= limits_.refresh) {
+        refreshed_ = now;
+        out.create_all.push_back(own_);
+    }
+    return out;
+}
+
+std::vector<NeighborTable::Candidate> NeighborTable::snapshot() const {
+    std::vector<Candidate> all;
+    all.reserve(slots_.size() + 1);
+    all.push_back(own_);
+    for (const auto& [name, slot] : slots_) all.push_back(slot.candidate);
+    return all;
+}
+
+const NeighborTable::Candidate* NeighborTable::find(std::string_view name) const {
+    if (name == self_) return &own_;
+    const auto at = slots_.find(name);
+    return at == slots_.end() ? nullptr : &at->second.candidate;
+}
+
+std::optional<rina::Address> NeighborTable::address_of(std::string_view name) const {
+    const Candidate* const found = find(name);
+    if (found == nullptr || found->address == rina::Address{0}) return std::nullopt;
+    return found->address;
+}
+
+std::optional<std::string_view> NeighborTable::name_of(rina::Address address) const {
+    if (address == rina::Address{0}) return std::nullopt;
+    std::optional<std::string_view> best;
+    if (own_.address == address) best = self_;
+    auto at = by_address_.lower_bound({rina::Address{address.value + 1}, {}});
+    if (at != by_address_.begin() && (--at)->first == address && (!best || at->second > *best))
+        best = at->second;
+    return best;
+}
+
+std::vector<NeighborTable::Enrollable> NeighborTable::enrollable() const {
+    std::vector<Enrollable> all;
+    for (const auto& [name, slot] : slots_) {
+        if (is_enrolled(name)) continue;
+        Enrollable one{name, {}};
+        for (const std::string& dif : slot.candidate.lower_difs)
+            if (std::find(own_.lower_difs.begin(), own_.lower_difs.end(), dif) !=
+                own_.lower_difs.end())
+                one.shared_difs.push_back(dif);
+        if (!one.shared_difs.empty()) all.push_back(std::move(one));
+    }
+    return all;
+}
+
+}  // namespace sluice::mgmt

@@ -1,0 +1,115 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/instant.hpp"
+#include "normal_dif/core/mgmt/changes.hpp"
+#include "rina/objects.hpp"
+
+// Who is in the DIF: the members' names, addresses and the DIFs below them, as they were told by
+// flooding. Names become addresses here, and those that share a lower DIF with us can be enrolled
+// with.
+//
+// These entries have no numbers. Two versions of one, an old and a new, would chase each other
+// round a loop of nodes for ever if each took what it hears for news. Hence: a neighbour's own word
+// about itself stands against all others, and an entry does not go back to what it was just before.
+namespace sluice::mgmt {
+
+struct NeighborLimits {
+    std::size_t entries_max = 65536;
+    std::size_t lower_difs_max = 32;
+    std::uint32_t updates_per_entry_max = 8;  // until the next tick
+    std::uint32_t updates_per_sender_max = 131072;
+    std::uint32_t corrections_max = 8;
+    Duration no_return = Duration::seconds(30);  // to what an entry was before
+    Duration refresh = Duration::seconds(30);
+};
+
+class NeighborTable {
+  public:
+    using Candidate = rina::NeighborCandidate;
+    using Changed = Changes<Candidate>;
+
+    // Names are in rlite's form: "process|instance".
+    explicit NeighborTable(std::string_view self, NeighborLimits limits = {});
+
+    // What we say of ourselves; to be told to all when it changes.
+    Changed set_own(rina::Address address, std::vector<std::string> lower_difs);
+    const Candidate& own() const noexcept { return own_; }
+    const std::string& self() const noexcept { return self_; }
+
+    // Whether `name` is an enrolled neighbour. It need not be in the table.
+    void set_enrolled(std::string_view name, bool enrolled);
+    bool is_enrolled(std::string_view name) const { return enrolled_.contains(name); }
+
+    Changed apply(Instant now, Action action, const rina::NeighborCandidateList& list,
+                  std::string_view sender);
+    // We know that it is gone, or an operator said so.
+    Changed remove(std::string_view name);
+    Changed tick(Instant now);
+
+    // Everything that we know, ourselves first.
+    std::vector<Candidate> snapshot() const;
+    const Candidate* find(std::string_view name) const;
+    // Ourselves included. None if the node is not known or has no address.
+    std::optional<rina::Address> address_of(std::string_view name) const;
+    // Ourselves included; the greatest name, since of two holders the other one is to change.
+    std::optional<std::string_view> name_of(rina::Address address) const;
+    bool is_taken(rina::Address address) const { return name_of(address).has_value(); }
+
+    struct Enrollable {
+        std::string_view name;
+        std::vector<std::string_view> shared_difs;
+    };
+    // Those that share a lower DIF with us and are not enrolled, in order of names.
+    std::vector<Enrollable> enrollable() const;
+
+    template <typename Visit>
+    void for_each(Visit&& visit) const {
+        for (const auto& [name, slot] : slots_) visit(std::string_view(name), slot.candidate);
+    }
+    std::size_t size() const noexcept { return slots_.size(); }
+    const RefusalCounts& refused() const noexcept { return refused_; }
+
+  private:
+    struct Slot {
+        Candidate candidate;
+        std::optional<Candidate> before;  // until no_return after `since`
+        Instant since{};
+        std::uint32_t updates = 0;
+    };
+    using Slots = std::map<std::string, Slot, std::less<>>;
+
+    bool is_valid(const Candidate& candidate) const;
+    void refuse(Refusal refusal, Changed& out);
+    bool may_take(std::string_view sender, const Slot* slot, Changed& out);
+    void correct(Changed& out);
+    void take_create(Instant now, const Candidate& candidate, const std::string& name,
+                     std::string_view sender, Changed& out);
+    void take_remove(const std::string& name, std::string_view sender, Changed& out);
+
+    std::string self_;
+    NeighborLimits limits_;
+    Candidate own_;
+    Slots slots_;
+    // Of slots_. Ordered, for hostile members may all claim one address.
+    std::set<std::pair<rina::Address, std::string_view>> by_address_;
+    std::set<std::string, std::less<>> enrolled_;
+    std::map<std::string, std::uint32_t, std::less<>> per_sender_;
+    std::uint32_t corrections_ = 0;
+    Instant refreshed_{};
+    RefusalCounts refused_;
+};
+
+// "process|instance"
+std::string node_name(const rina::NeighborCandidate& candidate);
+
+}  // namespace sluice::mgmt
