@@ -21,8 +21,9 @@ enum class SessionError : std::uint8_t {
 inline constexpr std::size_t kSessionErrorCount = 5;
 const char* to_string(SessionError error) noexcept;
 
-// The CDAP session with the neighbour at the other end of one N-1 flow: its state, and the invoke
-// ids, by the rules that rlite's receiver (CDAPConn there) enforces. Ours are the same, plus bounds.
+// The CDAP session with the neighbour at the other end of one N-1 flow: its state and the invoke
+// ids, by the rules that rlite's receiver (CDAPConn there) enforces. Ours are the same, but for
+// bounds.
 class CdapSession {
   public:
     enum class State : std::uint8_t { idle, awaiting_answer, connected, closed };

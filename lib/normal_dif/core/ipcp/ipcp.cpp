@@ -1,0 +1,536 @@
+#include "normal_dif/core/ipcp/ipcp.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "rina/rlite_name.hpp"
+
+namespace sluice::mgmt {
+
+using rina::Address;
+using rina::CdapMessage;
+using rina::OpCode;
+using rmt::N1PortId;
+
+namespace {
+
+// In one message: with names as long as they may be, it still fits the 8 KiB that rlite reads.
+constexpr std::size_t kEntriesInMessage = 10;
+
+// Management messages may be lost on the way through the DIF, so what we registered gets a new
+// number now and then, as link states do; rlite takes that for news and passes it on.
+constexpr ReplicationTimes kDirectoryTimes{.renew_age = Duration::seconds(270)};
+
+Result<> check(const IpcpConfig& c) {
+    SLUICE_TRY_VOID(rina::check(c.format));
+    if (!is_node_name(c.name))
+        return fail(EINVAL, "'{}' is no name for an IPC process", c.name);
+    if (!is_node_name(c.dif)) return fail(EINVAL, "'{}' is no name for a DIF", c.dif);
+    if (c.name == c.dif)
+        return fail(EINVAL, "the IPC process and its DIF are both called '{}'", c.name);
+    const std::uint64_t most = c.format.address == 8
+                                   ? ~std::uint64_t{0}
+                                   : (std::uint64_t{1} << (8 * c.format.address)) - 1;
+    if (c.address == Address{} || c.address.value > most)
+        return fail(EINVAL, "address {}, expected 1 to {}", c.address.value, most);
+    return {};
+}
+
+rina::AppName name_of(const std::string& text) {
+    auto name = rina::parse_rlite_name(text);
+    return name ? std::move(*name) : rina::AppName{text, {}, {}, {}};
+}
+
+// A list as the object that carries it.
+template <typename List>
+auto& entries_of(List& list) {
+    if constexpr (requires { list.candidates; })
+        return list.candidates;
+    else if constexpr (requires { list.flows; })
+        return list.flows;
+    else
+        return list.entries;
+}
+
+}  // namespace
+
+const char* to_string(IpcpDrop drop) noexcept {
+    switch (drop) {
+        case IpcpDrop::not_cdap: return "not_cdap";
+        case IpcpDrop::not_valid: return "not_valid";
+        case IpcpDrop::no_member: return "no_member";
+        case IpcpDrop::forged_source: return "forged_source";
+        case IpcpDrop::unknown_object: return "unknown_object";
+        case IpcpDrop::bad_object: return "bad_object";
+        case IpcpDrop::not_allowed: return "not_allowed";
+    }
+    return "?";
+}
+
+Result<std::unique_ptr<Ipcp>> Ipcp::create(Instant now, IpcpConfig config) {
+    SLUICE_TRY_VOID(check(config));
+    SLUICE_TRY(auto routing, make_routing(config.routing, {}));
+    return std::unique_ptr<Ipcp>(new Ipcp(now, std::move(config), std::move(routing)));
+}
+
+Ipcp::Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routing)
+    : config_(std::move(config)),
+      enrollment_({name_of(config_.name), config_.dif, config_.enroller, config_.timers}, *this),
+      members_(config_.name),
+      lfdb_(config_.name),
+      dft_(config_.name, {}, kDirectoryTimes),
+      addresses_(config_.name, config_.addresses, Rng(config_.seed)),
+      routing_(std::move(routing)),
+      schedule_(config_.routing_schedule),
+      member_(config_.first),
+      address_(config_.address),
+      tick_at_(now + kManagementTick) {
+    make_rib();
+    if (member_) members_.set_own(address_, config_.lower_difs);
+}
+
+Ipcp::~Ipcp() = default;
+
+// ---- N-1 flows ----
+
+void Ipcp::flow_up(Instant now, N1PortId port, const std::string& lower_dif,
+                   const std::string& peer) {
+    lower_of_[port] = lower_dif;
+    enrollment_.flow_up(now, port, peer);
+}
+
+void Ipcp::flow_accepted(Instant now, N1PortId port, const std::string& lower_dif) {
+    lower_of_[port] = lower_dif;
+    enrollment_.flow_accepted(now, port);
+}
+
+void Ipcp::flow_failed(Instant now, const std::string&, const std::string& peer) {
+    const auto lost = lost_.find(peer);
+    if (lost != lost_.end()) lost->second.call_at = now + config_.reconnect;
+    actions_.push_back(NeighborEvent{peer, false, "there is no flow to it"});
+}
+
+void Ipcp::flow_down(Instant now, N1PortId port) {
+    enrollment_.flow_down(now, port);
+    lower_of_.erase(port);
+}
+
+// ---- messages ----
+
+void Ipcp::received(Instant now, N1PortId port, const rina::Pci& pci,
+                    std::span<const std::byte> payload) {
+    const auto message = rina::decode_cdap(payload);
+    if (!message) return bad(IpcpDrop::not_cdap);
+    if (!rina::check(*message)) return bad(IpcpDrop::not_valid);
+    if (pci.destination == rina::kThisHop)
+        enrollment_.received(now, port, *message);
+    else
+        on_a_data(now, pci, *message);
+}
+
+void Ipcp::send(N1PortId port, Address source, const CdapMessage& message) {
+    SendToNeighbor out;
+    out.port = port;
+    out.pci.type = static_cast<std::uint8_t>(rina::PduType::management);
+    out.pci.source = source;
+    out.payload = rina::encode(message);
+    out.pci.length = static_cast<std::uint32_t>(config_.format.bytes() + out.payload.size());
+    ++messages_sent_;
+    actions_.push_back(std::move(out));
+}
+
+void Ipcp::release_flow(N1PortId port) { actions_.push_back(ReleaseLowerFlow{port}); }
+
+void Ipcp::send_a_data(Address to, CdapMessage message) {
+    message.invoke_id = message.invoke_id != 0 ? message.invoke_id : ++a_data_id_;
+    rina::AData data;
+    data.source = address_;
+    data.destination = to;
+    data.message = std::move(message);
+    CdapMessage outer;
+    outer.op = OpCode::write;
+    outer.obj_class = rina::rib::kAData.obj_class;
+    outer.obj_name = rina::rib::kAData.obj_name;
+    outer.value = rina::value_of(data);
+    SendToMember out;
+    out.pci.type = static_cast<std::uint8_t>(rina::PduType::management);
+    out.pci.source = address_;
+    out.pci.destination = to;
+    out.payload = rina::encode(outer);
+    out.pci.length = static_cast<std::uint32_t>(config_.format.bytes() + out.payload.size());
+    ++messages_sent_;
+    actions_.push_back(std::move(out));
+}
+
+// Without a session: who sent it is who the PDU comes from, as far as the relays let that through.
+void Ipcp::on_a_data(Instant now, const rina::Pci& pci, const CdapMessage& outer) {
+    if (!member_) return bad(IpcpDrop::no_member);
+    const auto object = rina::object_of(outer);
+    const rina::AData* const data = object ? std::get_if<rina::AData>(&*object) : nullptr;
+    if (outer.op != OpCode::write || data == nullptr) return bad(IpcpDrop::bad_object);
+    const auto sender = members_.name_of(data->source);
+    if (data->source == Address{} || data->source != pci.source ||
+        data->destination != pci.destination || !sender)
+        return bad(IpcpDrop::forged_source);
+    const CdapMessage& m = data->message;
+    if (m.obj_class == rina::rib::kAddressClaim.obj_class && m.op == OpCode::remove) {
+        // Somebody objects to an address that we claimed.
+        const auto value = rina::object_of(m);
+        const auto* const request =
+            value ? std::get_if<rina::AddrAllocRequest>(&*value) : nullptr;
+        if (request == nullptr) return bad(IpcpDrop::bad_object);
+        const std::string name(*sender);
+        return carry_out(now, addresses_.apply_claim(now, Action::remove, *request, members_, name),
+                         std::nullopt);
+    }
+    bad(IpcpDrop::unknown_object);
+}
+
+// ---- the RIB ----
+
+template <typename List, typename Apply>
+void Ipcp::add_table(rina::RibName object, const char* help, Apply apply) {
+    rib_.add(std::string(object.obj_name), std::string(object.obj_class),
+             {OpCode::create, OpCode::remove}, help, [this, apply](const CdapMessage& m) {
+                 const auto value = rina::object_of(m);
+                 const List* const list = value ? std::get_if<List>(&*value) : nullptr;
+                 if (list == nullptr) return bad(IpcpDrop::bad_object);
+                 apply(m.op == OpCode::create ? Action::create : Action::remove, *list);
+             });
+}
+
+void Ipcp::make_rib() {
+    add_table<rina::NeighborCandidateList>(
+        rina::rib::kNeighbors, "members of the DIF: names, addresses, lower DIFs",
+        [this](Action action, const rina::NeighborCandidateList& list) {
+            members_changed(context_.now,
+                            members_.apply(context_.now, action, list, context_.peer),
+                            context_.port);
+        });
+    add_table<rina::LowerFlowList>(
+        rina::rib::kRouting, "link states", [this](Action action, const rina::LowerFlowList& list) {
+            const auto changes = lfdb_.apply(context_.now, action, list, context_.peer);
+            flood<rina::LowerFlowList>(changes, rina::rib::kRouting, context_.port);
+            if (changes.changed) routes_dirty(context_.now);
+        });
+    add_table<rina::DftSlice>(
+        rina::rib::kDft, "where applications are registered",
+        [this](Action action, const rina::DftSlice& slice) {
+            flood<rina::DftSlice>(dft_.apply(context_.now, action, slice, context_.peer),
+                                  rina::rib::kDft, context_.port);
+        });
+    add_table<rina::AddrAllocRequest>(
+        rina::rib::kAddressClaim, "an address that somebody claims",
+        [this](Action action, const rina::AddrAllocRequest& request) {
+            carry_out(context_.now,
+                      addresses_.apply_claim(context_.now, action, request, members_,
+                                             context_.peer),
+                      context_.port);
+        });
+    add_table<rina::AddrAllocEntries>(
+        rina::rib::kAddresses, "addresses that were claimed",
+        [this](Action action, const rina::AddrAllocEntries& list) {
+            carry_out(context_.now,
+                      addresses_.apply_entries(context_.now, action, list, members_,
+                                               context_.peer),
+                      context_.port);
+        });
+    // What the DIF does is configured at each of its members; what an enroller says of it is heard
+    // and not obeyed.
+    const auto ignore = [](const CdapMessage&) {};
+    for (const rina::RibName object :
+         {rina::rib::kDftPolicy, rina::rib::kRoutingPolicy, rina::rib::kAddressPolicy})
+        rib_.add(std::string(object.obj_name), std::string(object.obj_class), {OpCode::write},
+                 "a policy's name", ignore);
+    for (const std::string_view name :
+         {rina::rib::kDftParameters, rina::rib::kAddressParameters})
+        rib_.add(std::string(name), std::string(Rib::kAnyClass), {OpCode::write},
+                 "a policy's parameters", ignore);
+}
+
+void Ipcp::object_message(Instant now, N1PortId port, const std::string& peer,
+                          const CdapMessage& message) {
+    context_ = {now, port, peer};
+    switch (rib_.dispatch(message)) {
+        case Rib::Outcome::handled: return;
+        case Rib::Outcome::unknown_object: return bad(IpcpDrop::unknown_object);
+        case Rib::Outcome::wrong_class:
+        case Rib::Outcome::wrong_operation: return bad(IpcpDrop::not_allowed);
+    }
+}
+
+// ---- telling others ----
+
+template <typename List, typename Object>
+void Ipcp::tell(N1PortId port, OpCode op, rina::RibName object,
+                const std::vector<Object>& entries) {
+    for (std::size_t at = 0; at < entries.size(); at += kEntriesInMessage) {
+        const auto begin = entries.begin() + static_cast<std::ptrdiff_t>(at);
+        const auto n = std::min(kEntriesInMessage, entries.size() - at);
+        if constexpr (std::is_same_v<List, Object>) {
+            for (std::size_t i = 0; i < n; ++i)
+                enrollment_.send_request(port, op, object, rina::value_of(begin[
+                                             static_cast<std::ptrdiff_t>(i)]));
+        } else {
+            List list;
+            entries_of(list).assign(begin, begin + static_cast<std::ptrdiff_t>(n));
+            enrollment_.send_request(port, op, object, rina::value_of(list));
+        }
+    }
+}
+
+template <typename List, typename Object>
+void Ipcp::flood(const Changes<Object>& changes, rina::RibName object,
+                 std::optional<N1PortId> from) {
+    if (changes.silent()) return;
+    for (const Enrollment::View& a : enrollment_.adjacencies()) {
+        if (a.step != Enrollment::Step::up) continue;
+        if (from != a.port) {
+            tell<List>(a.port, OpCode::create, object, changes.create);
+            tell<List>(a.port, OpCode::remove, object, changes.remove);
+        }
+        tell<List>(a.port, OpCode::create, object, changes.create_all);
+        tell<List>(a.port, OpCode::remove, object, changes.remove_all);
+    }
+}
+
+void Ipcp::members_changed(Instant now, const NeighborTable::Changed& changes,
+                           std::optional<N1PortId> from) {
+    flood<rina::NeighborCandidateList>(changes, rina::rib::kNeighbors, from);
+    if (changes.changed) routes_dirty(now);
+}
+
+void Ipcp::carry_out(Instant now, const AddressAllocator::Output& out,
+                     std::optional<N1PortId> from) {
+    flood<rina::AddrAllocRequest>(out.claims, rina::rib::kAddressClaim, from);
+    flood<rina::AddrAllocEntries>(out.entries, rina::rib::kAddresses, from);
+    for (const rina::AddrAllocRequest& nack : out.nacks) {
+        const auto to = members_.address_of(nack.requestor);
+        if (!to) continue;
+        CdapMessage m;
+        m.op = OpCode::remove;
+        m.obj_class = rina::rib::kAddressClaim.obj_class;
+        m.obj_name = rina::rib::kAddressClaim.obj_name;
+        m.value = rina::value_of(nack);
+        send_a_data(*to, std::move(m));
+    }
+    for (const AddressAllocator::Done& done : out.done) {
+        if (own_claim_ == done.claim) {
+            own_claim_.reset();
+            if (done.address != Address{}) set_address(now, done.address);
+            continue;
+        }
+        const auto claim = claims_.find(done.claim);
+        if (claim == claims_.end()) continue;
+        const N1PortId port = claim->second;
+        claims_.erase(claim);
+        if (done.address == Address{} && config_.addresses.policy != AddressPolicy::static_)
+            enrollment_.refuse_address(now, port, "no address is free");
+        else
+            enrollment_.address_chosen(now, port, done.address);
+    }
+}
+
+// ---- what enrollment asks for ----
+
+rina::DataTransferConstants Ipcp::constants() const {
+    rina::DataTransferConstants c = rina::rlite_constants();
+    const rina::PciFormat& f = config_.format;
+    c.address_width = f.address;
+    c.cep_id_width = f.cep;
+    c.qos_id_width = f.qos;
+    c.sequence_width = c.control_sequence_width = f.sequence;
+    c.length_width = f.length;
+    return c;
+}
+
+Result<> Ipcp::check_constants(const rina::DataTransferConstants& theirs) const {
+    const rina::PciFormat& f = config_.format;
+    const auto differs = [](const char* what, std::uint32_t t, std::uint32_t o) -> Result<> {
+        if (t == o) return {};
+        return fail(EPROTO, "{} of {} bytes there, {} here", what, t, o);
+    };
+    SLUICE_TRY_VOID(differs("addresses", theirs.address_width, f.address));
+    SLUICE_TRY_VOID(differs("sequence numbers", theirs.sequence_width, f.sequence));
+    SLUICE_TRY_VOID(differs("control sequence numbers", theirs.control_sequence_width,
+                            f.sequence));
+    SLUICE_TRY_VOID(differs("lengths", theirs.length_width, f.length));
+    SLUICE_TRY_VOID(differs("CEP-ids", theirs.cep_id_width, f.cep));
+    return differs("QoS-ids", theirs.qos_id_width, f.qos);
+}
+
+Result<> Ipcp::admit(const std::string& peer, bool) const {
+    if (!is_node_name(peer)) return fail(EACCES, "'{}' is no name", peer);
+    return {};
+}
+
+std::vector<EnrollmentHost::Setting> Ipcp::settings() const {
+    const auto setting = [](rina::RibName object, std::string value) {
+        return Setting{std::string(object.obj_class), std::string(object.obj_name),
+                       std::move(value)};
+    };
+    std::vector<Setting> out{
+        setting(rina::rib::kDftPolicy, "fully-replicated"),
+        setting(rina::rib::kRoutingPolicy, "link-state"),
+        setting(rina::rib::kAddressPolicy, std::string(to_string(config_.addresses.policy)))};
+    if (config_.addresses.policy == AddressPolicy::distributed)
+        out.push_back({"nack-wait", std::string(rina::rib::kAddressParameters),
+                       fmt::format("{}ms", config_.addresses.nack_wait.ns / 1'000'000)});
+    return out;
+}
+
+void Ipcp::choose_address(Instant now, N1PortId port, const std::string& peer) {
+    // One that joins again has an address already, and others know it by that.
+    if (const auto known = members_.address_of(peer);
+        known && *known != address_ && *known != Address{})
+        return enrollment_.address_chosen(now, port, *known);
+    AddressAllocator::Output out;
+    claims_[addresses_.begin(now, members_, out)] = port;
+    carry_out(now, out, std::nullopt);
+}
+
+void Ipcp::joined(Instant now, Address address, const rina::DataTransferConstants&) {
+    member_ = true;
+    set_address(now, address == Address{} ? address_ : address);
+}
+
+void Ipcp::set_address(Instant now, Address address) {
+    if (address != address_) actions_.push_back(AddressChanged{address});
+    address_ = address;
+    members_changed(now, members_.set_own(address_, config_.lower_difs), std::nullopt);
+}
+
+void Ipcp::adjacency_up(Instant now, N1PortId port, const std::string& peer, bool) {
+    lost_.erase(peer);
+    std::vector<N1PortId>& ports = ports_[peer];
+    ports.push_back(port);
+    members_.set_enrolled(peer, true);
+    flood<rina::LowerFlowList>(lfdb_.add_neighbor(now, peer), rina::rib::kRouting, std::nullopt);
+    tell<rina::NeighborCandidateList>(port, OpCode::create, rina::rib::kNeighbors,
+                                      members_.snapshot());
+    tell<rina::LowerFlowList>(port, OpCode::create, rina::rib::kRouting, lfdb_.snapshot(now));
+    tell<rina::DftSlice>(port, OpCode::create, rina::rib::kDft, dft_.snapshot(now));
+    tell<rina::AddrAllocEntries>(port, OpCode::create, rina::rib::kAddresses,
+                                 addresses_.snapshot());
+    routes_dirty(now);
+    actions_.push_back(NeighborEvent{peer, true, {}});
+}
+
+void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, AdjacencyEnd why,
+                          bool was_up, const std::string& detail) {
+    for (auto at = claims_.begin(); at != claims_.end();) {
+        if (at->second == port) {
+            addresses_.cancel(at->first);
+            at = claims_.erase(at);
+        } else {
+            ++at;
+        }
+    }
+    std::string text = to_string(why);
+    if (!detail.empty()) text += ": " + detail;
+    actions_.push_back(NeighborEvent{peer, false, std::move(text)});
+    const bool lost = why == AdjacencyEnd::unresponsive || why == AdjacencyEnd::lower_flow_down;
+    const auto lower = lower_of_.find(port);
+    if (was_up) {
+        std::vector<N1PortId>& ports = ports_[peer];
+        std::erase(ports, port);
+        if (ports.empty()) {
+            ports_.erase(peer);
+            members_.set_enrolled(peer, false);
+            flood<rina::LowerFlowList>(lfdb_.remove_neighbor(now, peer), rina::rib::kRouting,
+                                       std::nullopt);
+            if (lost && lower != lower_of_.end() && config_.reconnect.ns != 0)
+                lost_[peer] = {lower->second, now + config_.reconnect};
+        }
+        routes_dirty(now);
+    } else if (const auto again = lost_.find(peer); again != lost_.end()) {
+        if (lost)
+            again->second.call_at = now + config_.reconnect;
+        else
+            lost_.erase(again);
+    }
+    if (why != AdjacencyEnd::restarted) lower_of_.erase(port);
+}
+
+// ---- operator and applications ----
+
+Result<> Ipcp::enroll(Instant, const std::string& lower_dif, const std::string& peer) {
+    if (peer == config_.name) return fail(EINVAL, "'{}' is this IPC process itself", peer);
+    if (std::find(config_.lower_difs.begin(), config_.lower_difs.end(), lower_dif) ==
+        config_.lower_difs.end())
+        return fail(ENOENT, "'{}' is registered in no DIF '{}'", config_.name, lower_dif);
+    actions_.push_back(AllocateLowerFlow{lower_dif, peer});
+    return {};
+}
+
+Result<> Ipcp::disconnect(Instant now, const std::string& neighbor) {
+    const auto at = ports_.find(neighbor);
+    if (at == ports_.end()) return fail(ENOENT, "'{}' is no neighbour", neighbor);
+    const std::vector<N1PortId> ports = at->second;
+    for (const N1PortId port : ports) enrollment_.disconnect(now, port);
+    return {};
+}
+
+void Ipcp::register_application(Instant now, const rina::AppName& name) {
+    flood<rina::DftSlice>(dft_.add(now, name), rina::rib::kDft, std::nullopt);
+}
+
+void Ipcp::unregister_application(Instant now, const rina::AppName& name) {
+    flood<rina::DftSlice>(dft_.remove(now, name), rina::rib::kDft, std::nullopt);
+}
+
+// ---- routes ----
+
+void Ipcp::routes_dirty(Instant now) { schedule_.mark(now, members_.size() + 1); }
+
+void Ipcp::compute_routes(Instant now) {
+    schedule_.done(now);
+    RouteList list = routing_->routes({lfdb_, members_, ports_});
+    if (list.routes == routes_) return;
+    routes_ = std::move(list.routes);
+    actions_.push_back(PublishRoutes{routes_});
+}
+
+// ---- time ----
+
+void Ipcp::on_timeout(Instant now) {
+    enrollment_.on_timeout(now);
+    if (now >= addresses_.next_deadline())
+        carry_out(now, addresses_.on_timeout(now, members_), std::nullopt);
+    if (now >= tick_at_) tick(now);
+    call_again(now);
+    if (schedule_.is_due(now)) compute_routes(now);
+}
+
+void Ipcp::tick(Instant now) {
+    tick_at_ = now + kManagementTick;
+    members_changed(now, members_.tick(now), std::nullopt);
+    const auto links = lfdb_.tick(now);
+    flood<rina::LowerFlowList>(links, rina::rib::kRouting, std::nullopt);
+    if (links.changed) routes_dirty(now);
+    flood<rina::DftSlice>(dft_.tick(now), rina::rib::kDft, std::nullopt);
+    addresses_.tick();
+    if (member_ && !own_claim_ && config_.addresses.policy == AddressPolicy::distributed &&
+        AddressAllocator::must_move(members_)) {
+        AddressAllocator::Output out;
+        own_claim_ = addresses_.begin(now, members_, out);
+        carry_out(now, out, std::nullopt);
+    }
+}
+
+void Ipcp::call_again(Instant now) {
+    for (auto& [peer, lost] : lost_) {
+        if (now < lost.call_at) continue;
+        lost.call_at = now + config_.reconnect;
+        actions_.push_back(AllocateLowerFlow{lost.lower_dif, peer});
+    }
+}
+
+Instant Ipcp::next_deadline() const {
+    Instant next = std::min({enrollment_.next_deadline(), addresses_.next_deadline(), tick_at_,
+                             schedule_.next_deadline()});
+    for (const auto& [peer, lost] : lost_) next = std::min(next, lost.call_at);
+    return next;
+}
+
+}  // namespace sluice::mgmt

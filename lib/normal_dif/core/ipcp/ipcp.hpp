@@ -1,0 +1,219 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/instant.hpp"
+#include "base/rng.hpp"
+#include "normal_dif/core/ipcp/enrollment.hpp"
+#include "normal_dif/core/ipcp/rib.hpp"
+#include "normal_dif/core/mgmt/address_allocation.hpp"
+#include "normal_dif/core/mgmt/dft.hpp"
+#include "normal_dif/core/mgmt/lfdb.hpp"
+#include "normal_dif/core/mgmt/neighbors.hpp"
+#include "normal_dif/core/mgmt/routing.hpp"
+#include "rina/objects.hpp"
+
+// The layer management of an IPC process of a normal DIF: who its neighbours are, what it knows of
+// the DIF, and which routes follow. Pure: messages and the time come in, actions come out, in the
+// order in which they must take effect.
+namespace sluice::mgmt {
+
+// A management PDU to whoever is at the other end of an N-1 flow.
+struct SendToNeighbor {
+    rmt::N1PortId port{};
+    rina::Pci pci;
+    rina::Bytes payload;
+};
+// One to a member of the DIF, by address: to be relayed like data.
+struct SendToMember {
+    rina::Pci pci;
+    rina::Bytes payload;
+};
+// A flow of the lower DIF is wanted, to that name; answered with flow_up() or flow_failed().
+struct AllocateLowerFlow {
+    std::string lower_dif;
+    std::string peer;
+};
+struct ReleaseLowerFlow {
+    rmt::N1PortId port{};
+};
+struct PublishRoutes {
+    std::vector<rmt::Route> routes;
+};
+// From now on these are ours; PDUs to the address before are still taken for a while.
+struct AddressChanged {
+    rina::Address address{};
+};
+struct NeighborEvent {
+    std::string neighbor;
+    bool up = false;
+    std::string why;
+};
+using IpcpAction = std::variant<SendToNeighbor, SendToMember, AllocateLowerFlow, ReleaseLowerFlow,
+                                PublishRoutes, AddressChanged, NeighborEvent>;
+
+struct IpcpConfig {
+    std::string name;                        // in rlite's form
+    std::string dif;
+    std::vector<std::string> lower_difs;     // that it is registered in
+    rina::Address address{1};
+    bool first = false;                      // there is a DIF as soon as it is there
+    bool enroller = true;
+    rina::PciFormat format = rina::kDefaultFormat;
+    EnrollmentTimers timers;
+    AddressConfig addresses;
+    std::string routing = "link-state";
+    Duration reconnect = Duration::seconds(10);  // lost neighbours are called again; 0: never
+    RoutingSchedule::Config routing_schedule;
+    std::uint64_t seed = 1;
+};
+
+// Why a management PDU was not acted upon.
+enum class IpcpDrop : std::uint8_t {
+    not_cdap,        // does not decode
+    not_valid,       // rina::check() says what
+    no_member,       // we are in no DIF yet
+    forged_source,   // A_DATA whose PDU comes from another address, or from none
+    unknown_object,
+    bad_object,
+    not_allowed,     // an operation or class that the object does not have
+};
+inline constexpr std::size_t kIpcpDropCount = 7;
+const char* to_string(IpcpDrop drop) noexcept;
+
+class Ipcp final : private EnrollmentHost {
+  public:
+    static Result<std::unique_ptr<Ipcp>> create(Instant now, IpcpConfig config);
+    ~Ipcp() override;
+    Ipcp(const Ipcp&) = delete;
+    Ipcp& operator=(const Ipcp&) = delete;
+
+    // ---- N-1 flows ----
+    void flow_up(Instant now, rmt::N1PortId port, const std::string& lower_dif,
+                 const std::string& peer);
+    void flow_accepted(Instant now, rmt::N1PortId port, const std::string& lower_dif);
+    void flow_failed(Instant now, const std::string& lower_dif, const std::string& peer);
+    void flow_down(Instant now, rmt::N1PortId port);
+
+    // A management PDU that arrived for us or for this hop.
+    void received(Instant now, rmt::N1PortId port, const rina::Pci& pci,
+                  std::span<const std::byte> payload);
+
+    // ---- operator ----
+    // To join through `peer` (an IPC process, or the DIF's name), or to have another neighbour.
+    Result<> enroll(Instant now, const std::string& lower_dif, const std::string& peer);
+    Result<> disconnect(Instant now, const std::string& neighbor);
+    void set_enroller(bool on) { enrollment_.set_enroller(on); }
+    // ---- applications ----
+    void register_application(Instant now, const rina::AppName& name);
+    void unregister_application(Instant now, const rina::AppName& name);
+
+    void on_timeout(Instant now);
+    Instant next_deadline() const;
+
+    // What is to be done, since the last call.
+    std::vector<IpcpAction> take_actions() { return std::exchange(actions_, {}); }
+
+    // ---- to look at ----
+    rina::Address address() const override { return address_; }
+    bool is_member() const override { return member_; }
+    const IpcpConfig& config() const noexcept { return config_; }
+    const Enrollment& enrollment() const noexcept { return enrollment_; }
+    const NeighborTable& members() const noexcept { return members_; }
+    const Lfdb& lfdb() const noexcept { return lfdb_; }
+    const Dft& dft() const noexcept { return dft_; }
+    const AddressAllocator& addresses() const noexcept { return addresses_; }
+    const std::vector<rmt::Route>& routes() const noexcept { return routes_; }
+    const Rib& rib() const noexcept { return rib_; }
+    std::uint64_t drops(IpcpDrop why) const noexcept {
+        return drops_[static_cast<std::size_t>(why)];
+    }
+    std::uint64_t messages_sent() const noexcept { return messages_sent_; }
+
+  private:
+    Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routing);
+
+    // EnrollmentHost
+    std::vector<std::string> lower_difs() const override { return config_.lower_difs; }
+    rina::DataTransferConstants constants() const override;
+    Result<> check_constants(const rina::DataTransferConstants& theirs) const override;
+    Result<> admit(const std::string& peer, bool as_new_member) const override;
+    std::vector<Setting> settings() const override;
+    void choose_address(Instant now, rmt::N1PortId port, const std::string& peer) override;
+    void joined(Instant now, rina::Address address,
+                const rina::DataTransferConstants& constants) override;
+    void adjacency_up(Instant now, rmt::N1PortId port, const std::string& peer,
+                      bool initiator) override;
+    void adjacency_down(Instant now, rmt::N1PortId port, const std::string& peer,
+                        AdjacencyEnd why, bool was_up, const std::string& detail) override;
+    void object_message(Instant now, rmt::N1PortId port, const std::string& peer,
+                        const rina::CdapMessage& message) override;
+    void send(rmt::N1PortId port, rina::Address source, const rina::CdapMessage& message) override;
+    void release_flow(rmt::N1PortId port) override;
+
+    void make_rib();
+    template <typename List, typename Apply>
+    void add_table(rina::RibName object, const char* help, Apply apply);
+    // What a handler needs to know of the message it is called for.
+    struct Context {
+        Instant now{};
+        rmt::N1PortId port{};
+        std::string peer;
+    };
+    template <typename List, typename Object>
+    void flood(const Changes<Object>& changes, rina::RibName object,
+               std::optional<rmt::N1PortId> from);
+    template <typename List, typename Object>
+    void tell(rmt::N1PortId port, rina::OpCode op, rina::RibName object,
+              const std::vector<Object>& entries);
+    void carry_out(Instant now, const AddressAllocator::Output& out,
+                   std::optional<rmt::N1PortId> from);
+    void set_address(Instant now, rina::Address address);
+    void members_changed(Instant now, const NeighborTable::Changed& changes,
+                         std::optional<rmt::N1PortId> from);
+    void routes_dirty(Instant now);
+    void compute_routes(Instant now);
+    void on_a_data(Instant now, const rina::Pci& pci, const rina::CdapMessage& outer);
+    void send_a_data(rina::Address to, rina::CdapMessage message);
+    void tick(Instant now);
+    void call_again(Instant now);
+    void bad(IpcpDrop why) noexcept { ++drops_[static_cast<std::size_t>(why)]; }
+
+    IpcpConfig config_;
+    Enrollment enrollment_;
+    NeighborTable members_;
+    Lfdb lfdb_;
+    Dft dft_;
+    AddressAllocator addresses_;
+    std::unique_ptr<RoutingPolicy> routing_;
+    RoutingSchedule schedule_;
+    Rib rib_;
+    Context context_;
+
+    bool member_ = false;
+    rina::Address address_{};
+    std::map<rmt::N1PortId, std::string> lower_of_;
+    NeighborPorts ports_;                        // of neighbours that are up
+    std::map<ClaimId, rmt::N1PortId> claims_;    // addresses for others
+    std::optional<ClaimId> own_claim_;           // for us, since somebody else has ours
+    // Neighbours that were lost and not dismissed, with where they can be reached.
+    struct Lost {
+        std::string lower_dif;
+        Instant call_at{};
+    };
+    std::map<std::string, Lost> lost_;
+    std::vector<rmt::Route> routes_;
+    Instant tick_at_{};
+    std::int32_t a_data_id_ = 2;  // rlite's first is 3
+    std::array<std::uint64_t, kIpcpDropCount> drops_{};
+    std::uint64_t messages_sent_ = 0;
+    std::vector<IpcpAction> actions_;
+};
+
+}  // namespace sluice::mgmt
