@@ -96,7 +96,8 @@ class Pft {
         }
         return route_rare(pci, answer, up);
     }
-    // Before a route() that is to come soon, where the table is too large for the caches.
+    // Larger than what a core has to itself: worth a prefetch() before a route() that is to come.
+    bool is_large() const noexcept { return addresses_.bytes() > 128 * 1024; }
     void prefetch(rina::Address destination) const noexcept {
         addresses_.prefetch(destination.value);
     }

@@ -1,5 +1,6 @@
 #include "normal_dif/core/rmt/rmt.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -34,7 +35,7 @@ constexpr std::size_t kChunk = 32;
 
 // True if the PDU is to be forwarded.
 template <bool kDefault>
-bool Rmt::look(const RxPdu& pdu, Decision& out) const noexcept {
+[[gnu::always_inline]] inline bool Rmt::look(const RxPdu& pdu, Decision& out) const noexcept {
     const PciFormat& format = kDefault ? rina::kDefaultFormat : params_.format;
     const std::size_t bytes = format.bytes();
     if (pdu.head_bytes < bytes || pdu.frame_bytes < bytes) [[unlikely]] {
@@ -42,9 +43,17 @@ bool Rmt::look(const RxPdu& pdu, Decision& out) const noexcept {
         return false;
     }
     std::array<std::byte, rina::kPciBytesMax> copy;
-    std::memcpy(copy.data(), pdu.head, bytes);
+    if constexpr (kDefault) {
+        // In pieces that do not overlap: a load of bytes from two stores in flight waits for both.
+        static_assert(rina::kDefaultFormat.bytes() == 28);
+        std::memcpy(copy.data(), pdu.head, 16);
+        std::memcpy(copy.data() + 16, pdu.head + 16, 8);
+        std::memcpy(copy.data() + 24, pdu.head + 24, 4);
+    } else {
+        std::memcpy(copy.data(), pdu.head, bytes);
+    }
     // Or the compiler may read the original a second time, after it was checked.
-    asm volatile("" ::: "memory");
+    asm volatile("" : "+m"(copy));
     const PciError error =
         rina::parse(std::span(copy.data(), bytes), pdu.frame_bytes, format, out.pci);
     if (error != PciError::none) [[unlikely]] {
@@ -71,8 +80,9 @@ bool Rmt::look(const RxPdu& pdu, Decision& out) const noexcept {
     return true;
 }
 
-void Rmt::forward(const RxPdu& pdu, const Pft& pft, const N1PortSet& up,
-                  Decision& out) const noexcept {
+[[gnu::always_inline]] inline void Rmt::forward(const RxPdu& pdu, const Pft& pft,
+                                                const N1PortSet& up,
+                                                Decision& out) const noexcept {
     const NextPort next = pft.route(out.pci, up);
     if (next.status != RouteStatus::found) [[unlikely]]
         return drop(out, next.status == RouteStatus::down ? DropReason::dif_n1_down
@@ -88,13 +98,18 @@ void Rmt::forward(const RxPdu& pdu, const Pft& pft, const N1PortSet& up,
                             rina::adjust_inet_checksum(out.pci.checksum, out.pci.ttl, ttl));
 }
 
-// Twice over a few PDUs: when the second pass looks an address up, the table's line is on its way.
 template <bool kDefault>
 void Rmt::decide_all(std::span<const RxPdu> pdus, const Pft& pft, const N1PortSet& up,
                      std::span<Decision> out) const noexcept {
+    if (!pft.is_large()) [[likely]] {
+        for (std::size_t i = 0; i < pdus.size(); ++i)
+            if (look<kDefault>(pdus[i], out[i])) forward(pdus[i], pft, up, out[i]);
+        return;
+    }
+    // Twice over a few PDUs: when the second pass looks an address up, its line is on the way.
     std::array<std::uint8_t, kChunk> relayed;
     for (std::size_t begin = 0; begin < pdus.size(); begin += kChunk) {
-        const std::size_t end = begin + kChunk < pdus.size() ? begin + kChunk : pdus.size();
+        const std::size_t end = std::min(begin + kChunk, pdus.size());
         std::size_t count = 0;
         for (std::size_t i = begin; i < end; ++i) {
             relayed[count] = static_cast<std::uint8_t>(i - begin);
