@@ -185,4 +185,7 @@ TEST_CASE("when to compute") {
     schedule.done(at(103));
     schedule.mark(at(200), 1000);
     CHECK(schedule.is_due(at(200)));
+    RoutingSchedule young;  // on a time line that begins at 0
+    young.mark(at(1), 1000);
+    CHECK(young.is_due(at(1)));
 }
