@@ -213,6 +213,34 @@ TEST_CASE("requests that nobody accepts are bounded for each member") {
     CHECK(b.all<FlowRequested>().size() == 2);
 }
 
+TEST_CASE("requests that were answered do not count any more") {
+    NodeOptions options;
+    options.config.half_open_max = 1;
+    Responder r(options);
+    for (std::uint64_t port = 0; port < 5; ++port) {
+        r.create(from_a(port), static_cast<std::int32_t>(port) + 3);
+        const PortId here = r.b.one<FlowRequested>().port;
+        if (port % 2 == 0)
+            REQUIRE(r.b.allocator.refuse(r.two.now, here, r.b.out));
+        else
+            REQUIRE(r.b.allocator.accept(r.two.now, here, 0, r.b.out));
+        r.b.clear();
+    }
+}
+
+TEST_CASE("after 15 s the same request is another one") {
+    Responder r;
+    const PortId old = r.accepted(from_a());
+    r.b.clear();
+    r.two.now = r.two.now + Duration::seconds(16);
+    r.b.allocator.on_timeout(r.two.now, r.b.out);
+    CHECK(r.b.out.empty());
+    r.create(from_a());
+    CHECK(r.b.one<Shut>().port == old);
+    CHECK(r.b.one<FlowRequested>().port != old);
+    CHECK(r.b.all<SendToMember>().empty());
+}
+
 TEST_CASE("only the peer takes a flow down") {
     Responder r;
     Node& b = r.b;

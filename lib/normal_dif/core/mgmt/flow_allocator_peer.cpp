@@ -119,10 +119,7 @@ bool FlowAllocator::is_repeated(Instant now, rina::Address from, const rina::Flo
         refuse_request(from, request, invoke_id, FlowIgnored::stale, out);
         return true;
     }
-    if (flow != nullptr) {
-        forget_incoming(*flow);
-        peer_gone(now, *flow, rina::Reason::peer_restarted, out);
-    }
+    if (flow != nullptr) peer_gone(now, *flow, rina::Reason::peer_restarted, out);
     return false;
 }
 
