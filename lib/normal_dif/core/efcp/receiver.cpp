@@ -7,6 +7,8 @@ namespace sluice::efcp {
 
 namespace {
 
+constexpr std::uint64_t kOvertakenMax = 64;
+
 std::uint32_t held_max(const EfcpPolicies& policies, const SeqSpace& space) noexcept {
     std::uint64_t most = kSmallWindowMax;
     // What the peer was allowed to send is never dropped for want of room.
@@ -92,7 +94,9 @@ void Receiver::drop_repeated(std::uint64_t seq, const RxItem& item, Outbox& out)
 bool Receiver::is_start_of_run(std::uint64_t seq, bool is_flagged) const noexcept {
     if (!is_flagged) return drf_expected_ && !reliable_;
     if (drf_expected_) return true;
-    if (before(seq, next_)) return before(seq, run_start_);
+    // Of a run whose beginning was not seen it may be the beginning, overtaken on the way.
+    if (before(seq, next_))
+        return before(seq, run_start_) && (is_run_flagged_ || run_start_ - seq > kOvertakenMax);
     return seq == next_ || !(before(seq, top_) && came_.test(seq));
 }
 
@@ -115,8 +119,10 @@ bool Receiver::start_run(std::uint64_t seq, bool is_flagged, Outbox& out) noexce
     // The first run finds the control PDUs uncounted anyway, unless its first PDU was overtaken.
     run_started_ = is_flagged && stats_.runs > 0;
     run_start_ = seq;
-    // As if the first PDU of a run had been told already: it alone makes no acknowledgement due.
-    acked_ = told_lwe_ = seq + 1;
+    is_run_flagged_ = is_flagged;
+    // As if the first PDU of a run had been told already: rlite starts to count behind it.
+    acked_ = seq + 1;
+    told_lwe_ = lwe();
     ++stats_.runs;
     return true;
 }

@@ -147,6 +147,7 @@ class Receiver {
 
     bool drf_expected_ = true;
     bool run_started_ = false;
+    bool is_run_flagged_ = false;
     bool ack_owed_ = false;
     bool ack_urgent_ = false;
     bool flushing_ = false;

@@ -249,6 +249,7 @@ bool Sender::on_control(Instant now, std::uint8_t type, const rina::ControlPdu& 
         if (before(rwe_, edge)) {
             rwe_ = edge;
             is_window_moved = true;
+            probe_at_ = Instant::never();  // it takes as long again before it is asked about
         }
         if (before(told_lwe_, lwe)) {
             told_lwe_ = lwe;

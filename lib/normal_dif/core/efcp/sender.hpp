@@ -63,7 +63,7 @@ class Sender {
     // Gives all tokens back as dropped, as far as there is room. True if none is left.
     bool flush(Outbox& out, DropReason reason) noexcept;
 
-    bool empty() const noexcept { return una_ == next_ && queue_head_ == queue_tail_; }
+    bool empty() const noexcept { return outstanding() == 0 && queue_head_ == queue_tail_; }
     bool has_given_up() const noexcept { return gave_up_; }
     bool has_exhausted_retries() const noexcept { return exhausted_; }
     // SDUs that the peer is not known to have (of a flow without retransmission: not yet sent).
