@@ -39,8 +39,9 @@ template <typename T>
 T any_number() {
     // Small ones and ones near a power of two, where the wire's lengths change.
     const auto shift = *rc::gen::inRange<unsigned>(0, 8 * sizeof(T));
-    const auto v = static_cast<T>((std::uint64_t{1} << shift) + *rc::gen::inRange<unsigned>(0, 3));
-    return *rc::gen::element(T{0}, static_cast<T>(v - 2), v, *rc::gen::arbitrary<T>());
+    const std::uint64_t v = (std::uint64_t{1} << shift) + *rc::gen::inRange<unsigned>(0, 3);
+    return *rc::gen::element(T{0}, static_cast<T>(v - 2), static_cast<T>(v),
+                             *rc::gen::arbitrary<T>());
 }
 inline bool any_bool() { return *rc::gen::arbitrary<bool>(); }
 template <typename T>
