@@ -81,6 +81,15 @@ TEST_CASE("bits of a moving range are those that were set", "[ring]") {
     }
 }
 
+TEST_CASE("bits for which there was no room before are clear", "[ring]") {
+    SeqBits bits;
+    REQUIRE(bits.reserve(100, 0, 10));
+    bits.set(105);
+    REQUIRE(bits.reserve(100, 5000, 5000));
+    CHECK(bits.find(true, 100, 5100) == 105);
+    CHECK(bits.find(true, 106, 5100) == 5100);
+}
+
 TEST_CASE("the retransmission timeout follows the round trips", "[rtt]") {
     RttEstimator rtt(Duration::seconds(1), Duration::milliseconds(40));
     CHECK(rtt.timeout() == Duration::seconds(1));
@@ -131,6 +140,19 @@ TEST_CASE("a pacer keeps its rate and forgives lateness up to its tolerance", "[
     }
     CHECK(sent >= 9999);
     CHECK(sent <= 10005);
+}
+
+TEST_CASE("a pacer loses no fractions of time", "[pacer]") {
+    Pacer pacer;
+    pacer.set_rate(3e6, Duration::microseconds(2));
+    Instant now{1000};
+    std::uint64_t sent = 0;
+    for (int us = 0; us < 300000; ++us) {
+        now = now + Duration::microseconds(1);
+        for (std::uint32_t n = pacer.room(now); n > 0; --n, ++sent) pacer.on_sent(now, 1);
+    }
+    CHECK(sent >= 899990);
+    CHECK(sent <= 900010);
 }
 
 namespace {

@@ -302,6 +302,13 @@ TEST_CASE("unreliable and unordered: late ones are delivered, duplicates are not
     CHECK(s.dropped[DropReason::efcp_late] == 1);  // 16 is too old to be told from a duplicate
 }
 
+TEST_CASE("unreliable and unordered: a long gap leaves no history behind", "[receiver]") {
+    Single s(EfcpPolicies::best_effort());
+    s.data(0, kDrf);
+    s.data({65, 64, 64});
+    CHECK(s.delivered_seqs() == Seqs{0, 65, 64});
+}
+
 TEST_CASE("unreliable: a lost first PDU does not hold up the others", "[receiver]") {
     Single s(EfcpPolicies::best_effort());
     s.data({7, 8});

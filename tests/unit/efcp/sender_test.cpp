@@ -32,6 +32,7 @@ TEST_CASE("the window's edge is inclusive; behind it PDUs wait, then are refused
     CHECK(s.sent_seqs() == Seqs{5, 6});
     s.credit(5);  // backwards: ignored
     CHECK(s.sent_seqs() == Seqs{5, 6});
+    CHECK(s.c.sender().window_edge() == 6);
     CHECK((s.events & event::kWritable) == 0);
     s.credit(100);
     CHECK(s.sent_seqs() == range(5, 100));
@@ -154,6 +155,33 @@ TEST_CASE("round trips are measured on PDUs that were sent once", "[sender]") {
     CHECK(s.c.sender().rtt().smoothed() == Duration::milliseconds(30));
 }
 
+TEST_CASE("what waited behind a loss measures no round trip", "[sender]") {
+    EfcpPolicies policies = EfcpPolicies::rlite_reliable();
+    policies.congestion = Congestion::none;
+    Single s(policies);
+    s.submit(1);
+    s.pass(Duration::milliseconds(30));
+    s.ack(1, 513);
+    s.submit(3);
+    s.pass(Duration::milliseconds(500));
+    REQUIRE(s.c.sender().stats().retransmitted >= 1);
+    s.ack(4, 516);
+    CHECK(s.c.sender().rtt().smoothed() == Duration::milliseconds(30));
+}
+
+TEST_CASE("acknowledged blocks are forgotten with their numbers", "[sender]") {
+    Single s(with_sack(64));
+    for (std::uint64_t at = 0; at < 4000; at += 8) {
+        REQUIRE(s.submit(8) == 8);
+        s.clear();
+        s.ack(at, at + 64, {{at + 1, at + 7}});
+        REQUIRE(s.sent_seqs() == Seqs{at});
+        REQUIRE(s.c.sender().in_flight() == 1);
+        s.ack(at + 8, at + 72);
+        REQUIRE(s.c.holds_nothing());
+    }
+}
+
 TEST_CASE("towards rlite the second PDU waits for the first", "[sender]") {
     EfcpPolicies policies = EfcpPolicies::rlite_reliable();
     policies.congestion = Congestion::none;
@@ -251,6 +279,14 @@ TEST_CASE("a closed window is asked about by rendezvous", "[sender]") {
     CHECK(s.controls.size() == 1);
     s.pass(Duration::milliseconds(1));
     CHECK(s.controls.size() == 2);
+    // A window that moves, if only by one, shows that nothing is stuck.
+    s.pass(Duration::milliseconds(150));
+    s.credit(4);
+    CHECK(s.sent.size() == 5);
+    s.pass(Duration::milliseconds(39));
+    CHECK(s.controls.size() == 2);
+    s.pass(Duration::milliseconds(1));
+    CHECK(s.controls.size() == 3);
     s.credit(20);
     CHECK(s.sent.size() == 10);
     s.clear();
