@@ -133,7 +133,7 @@ class Network {
         for (const FlowAction& action : actions)
             std::visit([&](const auto& a) { on(i, a); }, action);
     }
-    void on(std::size_t i, const SendToMember& send) {
+    void on(std::size_t i, const SendFlowMessage& send) {
         const std::size_t to = send.to == kAddresses[0] ? 0 : 1;
         REQUIRE(rina::check(send.message));
         log_ += fmt::format("{} {} {} {}\n", now_.ns, i, rina::to_string(send.message.op),

@@ -26,7 +26,7 @@ using mgmt::FlowRequested;
 using mgmt::FlowSpec;
 using mgmt::IdPool;
 using mgmt::QosCubes;
-using mgmt::SendToMember;
+using mgmt::SendFlowMessage;
 using mgmt::SetPeer;
 using mgmt::Shut;
 using mgmt::Unbind;
@@ -128,7 +128,7 @@ struct Node {
         });
         return static_cast<std::size_t>(at - out.actions.begin());
     }
-    CdapMessage sent() const { return one<SendToMember>().message; }
+    CdapMessage sent() const { return one<SendFlowMessage>().message; }
     void clear() { out.clear(); }
 };
 
@@ -174,9 +174,10 @@ struct Two {
     // The rest of the outbox stays where it is.
     bool pass(Node& from, Node& to, Address source) {
         std::vector<CdapMessage> messages;
-        for (const SendToMember& send : from.all<SendToMember>()) messages.push_back(send.message);
+        for (const SendFlowMessage& send : from.all<SendFlowMessage>())
+            messages.push_back(send.message);
         std::erase_if(from.out.actions, [](const FlowAction& action) {
-            return std::holds_alternative<SendToMember>(action);
+            return std::holds_alternative<SendFlowMessage>(action);
         });
         for (const CdapMessage& message : messages)
             to.allocator.on_message(now, source, message, to.out);

@@ -134,7 +134,7 @@ TEST_CASE("a repeated request gets the same answer, and no second flow") {
     r.create(from_a());
     r.create(from_a());
     const PortId port = b.one<FlowRequested>().port;
-    CHECK(b.all<SendToMember>().empty());
+    CHECK(b.all<SendFlowMessage>().empty());
     REQUIRE(b.allocator.accept(r.two.now, port, 0, b.out));
     const CdapMessage first = b.sent();
     b.clear();
@@ -197,7 +197,7 @@ TEST_CASE("requests that nobody accepts are bounded for each member") {
         r.create(from_a(port), static_cast<std::int32_t>(port) + 3);
     CHECK(b.allocator.flows() == 3);
     CHECK(b.all<FlowRequested>().size() == 3);
-    CHECK(b.all<SendToMember>().size() == 97);
+    CHECK(b.all<SendFlowMessage>().size() == 97);
     CHECK(b.allocator.stats().count(FlowIgnored::flood) == 97);
     // Another member is served.
     r.two.dif.addresses["c.IPCP"] = Address{9};
@@ -238,7 +238,7 @@ TEST_CASE("after 15 s the same request is another one") {
     r.create(from_a());
     CHECK(r.b.one<Shut>().port == old);
     CHECK(r.b.one<FlowRequested>().port != old);
-    CHECK(r.b.all<SendToMember>().empty());
+    CHECK(r.b.all<SendFlowMessage>().empty());
 }
 
 TEST_CASE("only the peer takes a flow down") {
@@ -260,7 +260,7 @@ TEST_CASE("only the peer takes a flow down") {
     value = from_a();
     b.allocator.on_delete(r.two.now, Address{12}, port.value, &value, 4, b.out);
     CHECK(b.one<Shut>().port == port);
-    CHECK(b.one<SendToMember>().to == Address{12});
+    CHECK(b.one<SendFlowMessage>().to == Address{12});
 }
 
 TEST_CASE("a member that is gone, and an application that is") {
@@ -285,7 +285,7 @@ TEST_CASE("a member that is gone, and an application that is") {
     b.allocator.on_member_gone(r.two.now, Two::kA, b.out);
     CHECK(b.one<Shut>().port == open);
     CHECK(b.one<Unbind>().port == closing);
-    CHECK(b.all<SendToMember>().empty());
+    CHECK(b.all<SendFlowMessage>().empty());
     REQUIRE(b.allocator.deallocate(r.two.now, open, b.out));
     CHECK(b.allocator.flows() == 0);
     CHECK(b.allocator.members() == 0);
@@ -350,7 +350,8 @@ TEST_CASE("answers that are none to the question") {
         CHECK(i.a.allocator.flows() == 0);
         CHECK(i.a.all<FlowAllocated>().empty());
         return i.a.one<FlowFailed>().reason == rina::Reason::refused &&
-               i.a.sent().op == OpCode::remove && i.a.place<Unbind>() < i.a.place<SendToMember>();
+               i.a.sent().op == OpCode::remove &&
+               i.a.place<Unbind>() < i.a.place<SendFlowMessage>();
     };
     CHECK(failed([](auto& q) { q.connections.clear(); }));
     CHECK(failed([](auto& q) { q.source_port = 99; }));
@@ -442,7 +443,7 @@ TEST_CASE("among our own nodes lost messages are said again") {
         a.clear();
         now = a.allocator.next_deadline();
         a.allocator.on_timeout(now, a.out);
-        for (const SendToMember& send : a.all<SendToMember>()) {
+        for (const SendFlowMessage& send : a.all<SendFlowMessage>()) {
             CHECK(send.message.op == OpCode::remove);
             times.push_back((now - start).ns / 1'000'000'000);
         }

@@ -103,13 +103,13 @@ TEST_CASE("in the initiator's place") {
                 REQUIRE(node.allocator.allocate(at_ms(0), request.source_application,
                                                 request.destination_application, story.spec, 0,
                                                 node.out));
-                CHECK(node.one<SendToMember>().to == said.destination);
+                CHECK(node.one<SendFlowMessage>().to == said.destination);
                 CHECK(encode(node.sent()) == encode(said.message));
             } else {
                 node.allocator.on_message(at_ms(1), said.source, said.message, node.out);
                 allocated += node.all<FlowAllocated>().size();
                 shut += node.all<Shut>().size();
-                CHECK(node.all<SendToMember>().empty());
+                CHECK(node.all<SendFlowMessage>().empty());
                 for (const SetPeer& set : node.all<SetPeer>())
                     CHECK(set.terms == terms_for(story.spec, options_of(story, 0, false)
                                                                  .config.policies));
@@ -156,10 +156,10 @@ TEST_CASE("in the responder's place, also if we could do more") {
             }
             REQUIRE(over);
             node.allocator.on_timeout(at_ms(1500), node.out);
-            const auto sent = node.all<SendToMember>();
+            const auto sent = node.all<SendFlowMessage>();
             REQUIRE(sent.size() == ports.size());
             std::set<rina::Bytes> ours, theirs;
-            for (const SendToMember& send : sent) {
+            for (const SendFlowMessage& send : sent) {
                 CdapMessage message = send.message;
                 message.invoke_id = 0;  // in which order the applications closed is not known
                 ours.insert(encode(message));

@@ -11,9 +11,9 @@ TEST_CASE("a flow between two of our nodes, from request to end") {
     auto& [dif, a, b, now] = two;
     const PortId at_a = *a.allocator.allocate(now, kClient, kServer, reliable_spec(), 7, a.out);
     // Bound before the message leaves that lets the peer use it.
-    CHECK(a.place<Bind>() < a.place<SendToMember>());
+    CHECK(a.place<Bind>() < a.place<SendFlowMessage>());
     CHECK_FALSE(a.one<Bind>().peer_cep);
-    CHECK(a.one<SendToMember>().to == Two::kB);
+    CHECK(a.one<SendFlowMessage>().to == Two::kB);
     two.exchange();
     const FlowRequested requested = b.one<FlowRequested>();
     CHECK(requested.local == kServer);
@@ -21,7 +21,7 @@ TEST_CASE("a flow between two of our nodes, from request to end") {
     CHECK(requested.spec.reliable());
     CHECK(b.all<Bind>().empty());
     REQUIRE(b.allocator.accept(now, requested.port, 8, b.out));
-    CHECK(b.place<Bind>() < b.place<SendToMember>());
+    CHECK(b.place<Bind>() < b.place<SendFlowMessage>());
     two.exchange();
     const Bind bound = b.one<Bind>();
     const SetPeer set = a.one<SetPeer>();
@@ -54,7 +54,7 @@ TEST_CASE("a flow between two of our nodes, from request to end") {
     b.clear();
     REQUIRE(b.allocator.deallocate(now, requested.port, b.out));
     CHECK(b.one<Unbind>().port == requested.port);
-    CHECK(b.all<SendToMember>().empty());
+    CHECK(b.all<SendFlowMessage>().empty());
     CHECK(two.nothing_is_left());
     CHECK(a.allocator.next_deadline().is_never());
 }
@@ -98,7 +98,7 @@ TEST_CASE("an allocation without an answer ends, and says so to whom it asked") 
     a.allocator.on_timeout(now + Duration::seconds(5), a.out);
     CHECK(a.one<FlowFailed>().reason == rina::Reason::timed_out);
     CHECK(a.one<FlowFailed>().port == port);
-    CHECK(a.place<Unbind>() < a.place<SendToMember>());
+    CHECK(a.place<Unbind>() < a.place<SendFlowMessage>());
     CHECK(a.sent().op == OpCode::remove);
     CHECK(a.sent().obj_name == "/mgmt/flowalloc/flows/4294967295");
     CHECK(rina::check(a.sent()));

@@ -35,6 +35,7 @@ class World {
         std::map<N1PortId, Flow> flows;
         std::uint16_t next_port = 0;
         std::vector<std::string> events;
+        std::vector<std::string> flow_log;
     };
 
     World(std::size_t size, const std::vector<std::pair<std::size_t, std::size_t>>& edges,
@@ -172,19 +173,36 @@ class World {
     }
 
     void carry_out(std::size_t i) {
-        for (IpcpAction& action : nodes[i].ipcp->take_actions()) {
-            if (auto* s = std::get_if<SendToNeighbor>(&action)) {
-                deliver(i, s->port, s->pci, std::move(s->payload));
-            } else if (auto* m = std::get_if<SendToMember>(&action)) {
-                relay(i, m->pci, std::move(m->payload));
-            } else if (auto* a = std::get_if<AllocateLowerFlow>(&action)) {
-                allocate(i, *a);
-            } else if (auto* r = std::get_if<ReleaseLowerFlow>(&action)) {
-                release(i, r->port);
-            } else if (auto* e = std::get_if<NeighborEvent>(&action)) {
-                nodes[i].events.push_back((e->up ? "up " : "down ") + e->neighbor +
-                                          (e->why.empty() ? "" : ": " + e->why));
-            }
+        // An answer to one action may bring others.
+        for (auto list = nodes[i].ipcp->take_actions(); !list.empty();
+             list = nodes[i].ipcp->take_actions())
+            for (IpcpAction& action : list) carry_out(i, action);
+    }
+    void carry_out(std::size_t i, IpcpAction& action) {
+        if (auto* s = std::get_if<SendToNeighbor>(&action)) {
+            deliver(i, s->port, s->pci, std::move(s->payload));
+        } else if (auto* m = std::get_if<SendToMember>(&action)) {
+            relay(i, m->pci, std::move(m->payload));
+        } else if (auto* a = std::get_if<AllocateLowerFlow>(&action)) {
+            allocate(i, *a);
+        } else if (auto* r = std::get_if<ReleaseLowerFlow>(&action)) {
+            release(i, r->port);
+        } else if (auto* q = std::get_if<FlowRequested>(&action)) {
+            REQUIRE(nodes[i].ipcp->accept_flow(now, q->port, 0));
+            nodes[i].flow_log.push_back("requested by " + q->remote.to_string());
+        } else if (std::holds_alternative<Bind>(action)) {
+            nodes[i].flow_log.push_back("bind");
+        } else if (std::holds_alternative<SetPeer>(action)) {
+            nodes[i].flow_log.push_back("set peer");
+        } else if (std::holds_alternative<FlowAllocated>(action)) {
+            nodes[i].flow_log.push_back("allocated");
+        } else if (std::holds_alternative<FlowDeallocated>(action)) {
+            nodes[i].flow_log.push_back("deallocated");
+        } else if (auto* f = std::get_if<FlowFailed>(&action)) {
+            nodes[i].flow_log.push_back("failed: " + f->text);
+        } else if (auto* e = std::get_if<NeighborEvent>(&action)) {
+            nodes[i].events.push_back((e->up ? "up " : "down ") + e->neighbor +
+                                      (e->why.empty() ? "" : ": " + e->why));
         }
     }
     void deliver(std::size_t from, N1PortId port, rina::Pci pci, rina::Bytes payload) {
@@ -204,6 +222,10 @@ class World {
         });
     }
     void relay(std::size_t at, rina::Pci pci, rina::Bytes payload) {
+        if (pci.destination == nodes[at].ipcp->address())
+            return after(kDelay, [this, at, pci, payload = std::move(payload)] {
+                nodes[at].ipcp->received(now, rmt::kNoN1Port, pci, payload);
+            });
         if (pci.ttl-- == 0) return;
         for (const rmt::Route& r : nodes[at].ipcp->routes())
             if (r.destination == pci.destination)
@@ -263,6 +285,55 @@ TEST_CASE("A line, where what the ends say goes through the middle", "[ipcp]") {
     w.check_converged();
     CHECK(w.hops(0, 4) == 4u);
     CHECK(w[0].dft().pick(app("far"), 7) == World::name(4));
+}
+
+TEST_CASE("A flow across a line, and one that stays at home", "[ipcp]") {
+    using Log = std::vector<std::string>;
+    World w(4, {{0, 1}, {1, 2}, {2, 3}});
+    CHECK(w[3].allocate_flow(w.now, app("client"), app("server"), {}, 1).error().code == ENOTCONN);
+    w.join_all();
+    w[3].register_application(w.now, app("server"));
+    w.run(Duration::seconds(1));
+    for (const std::size_t from : {std::size_t{0}, std::size_t{3}}) {
+        for (World::Node& n : w.nodes) n.flow_log.clear();
+        const auto port = w[from].allocate_flow(w.now, app("client"), app("server"), {}, 1);
+        REQUIRE(port);
+        w.run(Duration::seconds(1));
+        if (from == 0) {
+            CHECK(w.nodes[3].flow_log == Log{"requested by client", "bind", "allocated"});
+            CHECK(w.nodes[0].flow_log == Log{"bind", "set peer", "allocated"});
+        } else {
+            CHECK(w.nodes[3].flow_log == Log{"bind", "requested by client", "bind", "allocated",
+                                             "set peer", "allocated"});
+        }
+        CHECK(w.nodes[1].flow_log.empty());
+        REQUIRE(w[from].deallocate_flow(w.now, *port));
+        w.run(Duration::seconds(10));
+        CHECK(w.nodes[3].flow_log.back() == "deallocated");
+        // The server has not let go of its ends.
+        CHECK(w[from].flows().flows() == (from == 0 ? 0 : 2));
+    }
+    CHECK(w[0].allocate_flow(w.now, app("client"), app("nobody"), {}, 1).error().code == ENOENT);
+}
+
+TEST_CASE("What claims to be our own message is not", "[ipcp]") {
+    World w(2, {{0, 1}});
+    w.join_all();
+    const auto before = w[0].drops(IpcpDrop::forged_source);
+    rina::AData data;
+    data.source = data.destination = w[0].address();
+    data.message.op = rina::OpCode::remove;
+    data.message.obj_class = rina::rib::kFlow.obj_class;
+    data.message.obj_name = rina::rib::kFlow.obj_name;
+    rina::CdapMessage outer;
+    outer.op = rina::OpCode::write;
+    outer.obj_class = rina::rib::kAData.obj_class;
+    outer.obj_name = rina::rib::kAData.obj_name;
+    outer.value = rina::value_of(data);
+    rina::Pci pci;
+    pci.source = pci.destination = w[0].address();
+    w[0].received(w.now, w.nodes[0].flows.begin()->first, pci, rina::encode(outer));
+    CHECK(w[0].drops(IpcpDrop::forged_source) == before + 1);
 }
 
 TEST_CASE("A ring loses a link and goes round the other way, and back", "[ipcp]") {

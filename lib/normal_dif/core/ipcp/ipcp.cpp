@@ -1,6 +1,7 @@
 #include "normal_dif/core/ipcp/ipcp.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "rina/rlite_name.hpp"
@@ -34,6 +35,22 @@ Result<> check(const IpcpConfig& c) {
     if (c.address == Address{} || c.address.value > most)
         return fail(EINVAL, "address {}, expected 1 to {}", c.address.value, most);
     return {};
+}
+
+// In rest as long as a PDU lives that names them, and longer.
+constexpr Duration kIdRest = Duration::seconds(10);
+
+// One of its own, if the configuration has none to share.
+std::unique_ptr<IdPool> own_pool(const IdPool* shared, unsigned bytes) {
+    if (shared != nullptr) return nullptr;
+    return std::make_unique<IdPool>(IdPool::of_width(bytes, kIdRest));
+}
+
+FlowAllocatorConfig flow_config(const IpcpConfig& config) {
+    FlowAllocatorConfig out = config.flows;
+    out.ipcp = config.name;
+    out.format = config.format;
+    return out;
 }
 
 rina::AppName name_of(const std::string& text) {
@@ -82,6 +99,13 @@ Ipcp::Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routin
       addresses_(config_.name, config_.addresses, Rng(config_.seed)),
       routing_(std::move(routing)),
       schedule_(config_.routing_schedule),
+      // rlite counts port-ids in 16 bits, whatever the width of CEP-ids; they are local here.
+      own_ports_(own_pool(config_.ports, 3)),
+      own_ceps_(own_pool(config_.ceps, config_.format.cep)),
+      flows_(flow_config(config_), config_.cubes, config_.admission,
+             config_.ports != nullptr ? *config_.ports : *own_ports_,
+             config_.ceps != nullptr ? *config_.ceps : *own_ceps_, *this,
+             Rng(config_.seed ^ 0x666c6f7773ull)),
       member_(config_.first),
       address_(config_.address),
       tick_at_(now + kManagementTick) {
@@ -125,7 +149,7 @@ void Ipcp::received(Instant now, N1PortId port, const rina::Pci& pci,
     if (pci.destination == rina::kThisHop)
         enrollment_.received(now, port, *message);
     else
-        on_a_data(now, pci, *message);
+        on_a_data(now, port, pci, *message);
 }
 
 void Ipcp::send(N1PortId port, Address source, const CdapMessage& message) {
@@ -142,7 +166,7 @@ void Ipcp::send(N1PortId port, Address source, const CdapMessage& message) {
 void Ipcp::release_flow(N1PortId port) { actions_.push_back(ReleaseLowerFlow{port}); }
 
 void Ipcp::send_a_data(Address to, CdapMessage message) {
-    message.invoke_id = message.invoke_id != 0 ? message.invoke_id : ++a_data_id_;
+    if (message.invoke_id == 0) message.invoke_id = next_invoke_id();
     rina::AData data;
     data.source = address_;
     data.destination = to;
@@ -162,25 +186,37 @@ void Ipcp::send_a_data(Address to, CdapMessage message) {
     actions_.push_back(std::move(out));
 }
 
+std::optional<std::string> Ipcp::sender_of(N1PortId port, Address source) const {
+    // What we send to ourselves does not leave the node, and what comes in is not from us.
+    if (source == Address{} || (source == address_) != (port == rmt::kNoN1Port))
+        return std::nullopt;
+    if (source == address_) return config_.name;
+    const auto name = members_.name_of(source);
+    return name ? std::optional<std::string>(*name) : std::nullopt;
+}
+
 // Without a session: who sent it is who the PDU comes from, as far as the relays let that through.
-void Ipcp::on_a_data(Instant now, const rina::Pci& pci, const CdapMessage& outer) {
+void Ipcp::on_a_data(Instant now, N1PortId port, const rina::Pci& pci, const CdapMessage& outer) {
     if (!member_) return bad(IpcpDrop::no_member);
     const auto object = rina::object_of(outer);
     const rina::AData* const data = object ? std::get_if<rina::AData>(&*object) : nullptr;
     if (outer.op != OpCode::write || data == nullptr) return bad(IpcpDrop::bad_object);
-    const auto sender = members_.name_of(data->source);
-    if (data->source == Address{} || data->source != pci.source ||
-        data->destination != pci.destination || !sender)
+    const auto sender = sender_of(port, data->source);
+    if (data->source != pci.source || data->destination != pci.destination || !sender)
         return bad(IpcpDrop::forged_source);
     const CdapMessage& m = data->message;
+    if (m.obj_class == rina::rib::kFlow.obj_class) {
+        flows_.on_message(now, data->source, m, flow_out_);
+        return take_flow_actions();
+    }
     if (m.obj_class == rina::rib::kAddressClaim.obj_class && m.op == OpCode::remove) {
         // Somebody objects to an address that we claimed.
         const auto value = rina::object_of(m);
         const auto* const request =
             value ? std::get_if<rina::AddrAllocRequest>(&*value) : nullptr;
         if (request == nullptr) return bad(IpcpDrop::bad_object);
-        const std::string name(*sender);
-        return carry_out(now, addresses_.apply_claim(now, Action::remove, *request, members_, name),
+        return carry_out(now,
+                         addresses_.apply_claim(now, Action::remove, *request, members_, *sender),
                          std::nullopt);
     }
     bad(IpcpDrop::unknown_object);
@@ -298,6 +334,10 @@ void Ipcp::members_changed(Instant now, const NeighborTable::Changed& changes,
                            std::optional<N1PortId> from) {
     flood<rina::NeighborCandidateList>(changes, rina::rib::kNeighbors, from);
     if (changes.changed) routes_dirty(now);
+    for (const auto* const gone : {&changes.remove, &changes.remove_all})
+        for (const rina::NeighborCandidate& member : *gone)
+            flows_.on_member_gone(now, member.address, flow_out_);
+    take_flow_actions();
 }
 
 void Ipcp::carry_out(Instant now, const AddressAllocator::Output& out,
@@ -477,6 +517,75 @@ void Ipcp::register_application(Instant now, const rina::AppName& name) {
 
 void Ipcp::unregister_application(Instant now, const rina::AppName& name) {
     flood<rina::DftSlice>(dft_.remove(now, name), rina::rib::kDft, std::nullopt);
+    flows_.on_unregister(now, name, flow_out_);
+    take_flow_actions();
+}
+
+// ---- flows ----
+
+Result<PortId> Ipcp::allocate_flow(Instant now, const rina::AppName& local,
+                                   const rina::AppName& remote, const FlowSpec& spec,
+                                   std::uint32_t cookie) {
+    if (!member_) return fail(ENOTCONN, "'{}' is no member of '{}' yet", config_.name, config_.dif);
+    auto port = flows_.allocate(now, local, remote, spec, cookie, flow_out_);
+    take_flow_actions();
+    return port;
+}
+
+Result<> Ipcp::accept_flow(Instant now, PortId port, std::uint32_t cookie) {
+    auto done = flows_.accept(now, port, cookie, flow_out_);
+    take_flow_actions();
+    return done;
+}
+
+Result<> Ipcp::refuse_flow(Instant now, PortId port) {
+    auto done = flows_.refuse(now, port, flow_out_);
+    take_flow_actions();
+    return done;
+}
+
+Result<> Ipcp::deallocate_flow(Instant now, PortId port) {
+    auto done = flows_.deallocate(now, port, flow_out_);
+    take_flow_actions();
+    return done;
+}
+
+// In their order among all actions: a connection is bound before its message leaves.
+void Ipcp::take_flow_actions() {
+    for (FlowAction& action : flow_out_.actions) {
+        if (auto* const m = std::get_if<SendFlowMessage>(&action))
+            send_a_data(m->to, std::move(m->message));
+        else
+            std::visit(
+                [this]<typename T>(T& one) {
+                    if constexpr (!std::is_same_v<T, SendFlowMessage>)
+                        actions_.push_back(std::move(one));
+                },
+                action);
+    }
+    flow_out_.clear();
+}
+
+std::optional<std::string> Ipcp::ipcp_of(const rina::AppName& application,
+                                         std::uint32_t pick) const {
+    const std::string_view found = dft_.pick(application, pick);
+    if (found.empty()) return std::nullopt;
+    return std::string(found);
+}
+
+std::optional<Address> Ipcp::address_of(std::string_view ipcp) const {
+    if (ipcp == config_.name) return address_;
+    return members_.address_of(ipcp);
+}
+
+bool Ipcp::is_registered_here(const rina::AppName& application) const {
+    return dft_.is_ours(application);
+}
+
+std::int32_t Ipcp::next_invoke_id() {
+    constexpr std::int32_t kLast = std::numeric_limits<std::int32_t>::max();
+    a_data_id_ = a_data_id_ == kLast ? 1 : a_data_id_ + 1;
+    return a_data_id_;
 }
 
 // ---- routes ----
@@ -499,6 +608,10 @@ void Ipcp::on_timeout(Instant now) {
         carry_out(now, addresses_.on_timeout(now, members_), std::nullopt);
     if (now >= tick_at_) tick(now);
     call_again(now);
+    if (now >= flows_.next_deadline()) {
+        flows_.on_timeout(now, flow_out_);
+        take_flow_actions();
+    }
     if (schedule_.is_due(now)) compute_routes(now);
 }
 
@@ -526,9 +639,9 @@ void Ipcp::call_again(Instant now) {
     }
 }
 
-Instant Ipcp::next_deadline() const {
+Instant Ipcp::next_deadline() {
     Instant next = std::min({enrollment_.next_deadline(), addresses_.next_deadline(), tick_at_,
-                             schedule_.next_deadline()});
+                             schedule_.next_deadline(), flows_.next_deadline()});
     for (const auto& [peer, lost] : lost_) next = std::min(next, lost.call_at);
     return next;
 }

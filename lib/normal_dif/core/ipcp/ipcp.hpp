@@ -14,6 +14,7 @@
 #include "normal_dif/core/ipcp/rib.hpp"
 #include "normal_dif/core/mgmt/address_allocation.hpp"
 #include "normal_dif/core/mgmt/dft.hpp"
+#include "normal_dif/core/mgmt/flow_allocator.hpp"
 #include "normal_dif/core/mgmt/lfdb.hpp"
 #include "normal_dif/core/mgmt/neighbors.hpp"
 #include "normal_dif/core/mgmt/routing.hpp"
@@ -55,8 +56,11 @@ struct NeighborEvent {
     bool up = false;
     std::string why;
 };
-using IpcpAction = std::variant<SendToNeighbor, SendToMember, AllocateLowerFlow, ReleaseLowerFlow,
-                                PublishRoutes, AddressChanged, NeighborEvent>;
+// Those of the flow allocator are explained with it, see flow_allocator_actions.hpp.
+using IpcpAction =
+    std::variant<SendToNeighbor, SendToMember, AllocateLowerFlow, ReleaseLowerFlow, PublishRoutes,
+                 AddressChanged, NeighborEvent, Bind, SetPeer, Drain, Shut, Unbind, FlowRequested,
+                 FlowAllocated, FlowFailed, FlowDeallocated>;
 
 struct IpcpConfig {
     std::string name;                        // in rlite's form
@@ -72,6 +76,15 @@ struct IpcpConfig {
     Duration reconnect = Duration::seconds(10);  // lost neighbours are called again; 0: never
     RoutingSchedule::Config routing_schedule;
     std::uint64_t seed = 1;
+    // The name and the format in it are taken from here.
+    FlowAllocatorConfig flows;
+    QosCubes cubes;
+    AnyAdmission admission;
+    // Port-ids are the application's, and may be shared by several IPC processes; CEP-ids may as
+    // well, where data transfer finds connections by nothing else. Must outlive the IPC process.
+    // nullptr: it has its own.
+    IdPool* ports = nullptr;
+    IdPool* ceps = nullptr;
 };
 
 // Why a management PDU was not acted upon.
@@ -87,7 +100,7 @@ enum class IpcpDrop : std::uint8_t {
 inline constexpr std::size_t kIpcpDropCount = 7;
 const char* to_string(IpcpDrop drop) noexcept;
 
-class Ipcp final : private EnrollmentHost {
+class Ipcp final : private EnrollmentHost, private FlowDirectory {
   public:
     static Result<std::unique_ptr<Ipcp>> create(Instant now, IpcpConfig config);
     ~Ipcp() override;
@@ -101,7 +114,8 @@ class Ipcp final : private EnrollmentHost {
     void flow_failed(Instant now, const std::string& lower_dif, const std::string& peer);
     void flow_down(Instant now, rmt::N1PortId port);
 
-    // A management PDU that arrived for us or for this hop.
+    // A management PDU that arrived for us or for this hop; one that we sent to ourselves comes
+    // back from kNoN1Port.
     void received(Instant now, rmt::N1PortId port, const rina::Pci& pci,
                   std::span<const std::byte> payload);
 
@@ -113,9 +127,16 @@ class Ipcp final : private EnrollmentHost {
     // ---- applications ----
     void register_application(Instant now, const rina::AppName& name);
     void unregister_application(Instant now, const rina::AppName& name);
+    // As FlowAllocator has them. ENOTCONN: we are in no DIF yet.
+    Result<PortId> allocate_flow(Instant now, const rina::AppName& local,
+                                 const rina::AppName& remote, const FlowSpec& spec,
+                                 std::uint32_t cookie);
+    Result<> accept_flow(Instant now, PortId port, std::uint32_t cookie);
+    Result<> refuse_flow(Instant now, PortId port);
+    Result<> deallocate_flow(Instant now, PortId port);
 
     void on_timeout(Instant now);
-    Instant next_deadline() const;
+    Instant next_deadline();
 
     // What is to be done, since the last call.
     std::vector<IpcpAction> take_actions() { return std::exchange(actions_, {}); }
@@ -129,6 +150,7 @@ class Ipcp final : private EnrollmentHost {
     const Lfdb& lfdb() const noexcept { return lfdb_; }
     const Dft& dft() const noexcept { return dft_; }
     const AddressAllocator& addresses() const noexcept { return addresses_; }
+    const FlowAllocator& flows() const noexcept { return flows_; }
     const std::vector<rmt::Route>& routes() const noexcept { return routes_; }
     const Rib& rib() const noexcept { return rib_; }
     std::uint64_t drops(IpcpDrop why) const noexcept {
@@ -157,6 +179,13 @@ class Ipcp final : private EnrollmentHost {
     void send(rmt::N1PortId port, rina::Address source, const rina::CdapMessage& message) override;
     void release_flow(rmt::N1PortId port) override;
 
+    // FlowDirectory
+    std::optional<std::string> ipcp_of(const rina::AppName& application,
+                                       std::uint32_t pick) const override;
+    std::optional<rina::Address> address_of(std::string_view ipcp) const override;
+    bool is_registered_here(const rina::AppName& application) const override;
+    std::int32_t next_invoke_id() override;
+
     void make_rib();
     template <typename List, typename Apply>
     void add_table(rina::RibName object, const char* help, Apply apply);
@@ -179,7 +208,11 @@ class Ipcp final : private EnrollmentHost {
                          std::optional<rmt::N1PortId> from);
     void routes_dirty(Instant now);
     void compute_routes(Instant now);
-    void on_a_data(Instant now, const rina::Pci& pci, const rina::CdapMessage& outer);
+    void on_a_data(Instant now, rmt::N1PortId port, const rina::Pci& pci,
+                   const rina::CdapMessage& outer);
+    // Of a member, nothing if its address is not the one that it may use there.
+    std::optional<std::string> sender_of(rmt::N1PortId port, rina::Address source) const;
+    void take_flow_actions();
     void send_a_data(rina::Address to, rina::CdapMessage message);
     void tick(Instant now);
     void call_again(Instant now);
@@ -193,6 +226,9 @@ class Ipcp final : private EnrollmentHost {
     AddressAllocator addresses_;
     std::unique_ptr<RoutingPolicy> routing_;
     RoutingSchedule schedule_;
+    std::unique_ptr<IdPool> own_ports_, own_ceps_;
+    FlowAllocator flows_;
+    FlowOutbox flow_out_;
     Rib rib_;
     Context context_;
 

@@ -152,7 +152,7 @@ void FlowAllocator::ask(Instant now, Flow& flow, const Terms& terms, const FlowS
     flow.invoke_id = directory_.next_invoke_id();
     asked_[flow.invoke_id] = flow.port;
     out.add(Bind{flow.port, flow.cep, std::nullopt, flow.peer, flow.qos, exchange.terms});
-    out.add(SendToMember{flow.peer, message(rina::OpCode::create, flow.invoke_id, &request)});
+    out.add(SendFlowMessage{flow.peer, message(rina::OpCode::create, flow.invoke_id, &request)});
     ++stats_.requests_sent;
     // To rlite, a repeated M_CREATE is another flow.
     const bool again = members_[flow.peer].is_sluice;
@@ -203,7 +203,7 @@ void FlowAllocator::answer(Flow& flow, std::int32_t result, std::string_view rea
     rina::CdapMessage reply = message(rina::OpCode::create_r, flow.invoke_id, &exchange.answer);
     reply.result = result;
     reply.reason = reason;
-    out.add(SendToMember{address_of(flow), std::move(reply)});
+    out.add(SendFlowMessage{address_of(flow), std::move(reply)});
 }
 
 Result<> FlowAllocator::deallocate(Instant now, PortId port, FlowOutbox& out) {
@@ -332,7 +332,7 @@ void FlowAllocator::send_delete(Instant now, rina::Address to, std::uint64_t por
         deletion = {to, request, 1, times, now + config_.delete_retry};
         timers_.push({deletion.deadline, static_cast<std::uint32_t>(invoke_id), 0});
     }
-    out.add(SendToMember{to, std::move(request)});
+    out.add(SendFlowMessage{to, std::move(request)});
 }
 
 // ---- time --------------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ void FlowAllocator::on_flow_timeout(Instant now, Flow& flow, FlowOutbox& out) {
                 return;
             }
             ++stats_.creates_repeated;
-            out.add(SendToMember{address_of(flow), message(rina::OpCode::create, flow.invoke_id,
+            out.add(SendFlowMessage{address_of(flow), message(rina::OpCode::create, flow.invoke_id,
                                                            &exchange.request)});
             set_deadline(flow, earlier(now + config_.create_retry, exchange.give_up));
             return;
@@ -415,7 +415,7 @@ void FlowAllocator::on_deletion_timeout(Instant now, std::int32_t invoke_id, Flo
         deletions_.erase(invoke_id);
         return;
     }
-    out.add(SendToMember{deletion.to, deletion.message});
+    out.add(SendFlowMessage{deletion.to, deletion.message});
     ++stats_.deletes_repeated;
     deletion.deadline =
         now + config_.delete_retry * (std::int64_t{1} << std::min(deletion.sent, 16u));

@@ -18,7 +18,7 @@
 namespace sluice::mgmt {
 
 // A CDAP message to a member of the DIF, by way of A_DATA.
-struct SendToMember {
+struct SendFlowMessage {
     rina::Address to{};
     rina::CdapMessage message;
 };
@@ -81,7 +81,7 @@ struct FlowDeallocated {  // by the peer or without it; the user has yet to deal
     rina::Reason reason = rina::Reason::ok;
 };
 
-using FlowAction = std::variant<SendToMember, Bind, SetPeer, Drain, Shut, Unbind, FlowRequested,
+using FlowAction = std::variant<SendFlowMessage, Bind, SetPeer, Drain, Shut, Unbind, FlowRequested,
                                 FlowAllocated, FlowFailed, FlowDeallocated>;
 
 // A message of a peer adds at most a handful; on_member_gone(), on_unregister() and on_timeout() as

@@ -188,7 +188,7 @@ void FlowAllocator::refuse_request(rina::Address to, rina::FlowRequest request,
     reply.result = -1;
     reply.reason = to_string(why);
     // No invoke id, no answer: CDAP has none without.
-    if (invoke_id != 0) out.add(SendToMember{to, std::move(reply)});
+    if (invoke_id != 0) out.add(SendFlowMessage{to, std::move(reply)});
 }
 
 // ---- M_CREATE_R ---------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ void FlowAllocator::on_delete(Instant now, rina::Address from, std::uint64_t por
     if (value == nullptr || invoke_id == 0) return;
     rina::CdapMessage reply = message(rina::OpCode::remove_r, invoke_id, nullptr);
     reply.obj_name += fmt::format("/{}", port);
-    out.add(SendToMember{from, std::move(reply)});
+    out.add(SendFlowMessage{from, std::move(reply)});
 }
 
 void FlowAllocator::on_delete_r(Instant now, rina::Address from, std::int32_t invoke_id) {
