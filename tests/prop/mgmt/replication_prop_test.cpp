@@ -136,7 +136,9 @@ class World {
         });
         return objects;
     }
-    static auto key(const rina::LowerFlow& flow) { return LfdbTraits::key(flow); }
+    static auto key(const rina::LowerFlow& flow) {
+        return std::pair(flow.local_node, flow.remote_node);
+    }
     static auto key(const rina::DftEntry& entry) { return DftTraits::key(entry); }
 
     void put(std::size_t from, std::size_t to, Action action, const std::vector<Object>& objects) {

@@ -184,7 +184,7 @@ TEST_CASE("the last number of all") {
     REQUIRE(out.remove_all.size() == 1);
     CHECK(out.remove_all[0].sequence == 0xffffffff);
     // Routing uses it; nobody is told until all have forgotten.
-    CHECK(lfdb.find("a.IPCP", "b.IPCP") != nullptr);
+    CHECK(lfdb.find("a.IPCP", "b.IPCP"));
     CHECK(lfdb.snapshot(at(1)).empty());
     CHECK(create(lfdb, flow("a.IPCP", "b.IPCP", 0xffffffff)).create_all.empty());
     CHECK(lfdb.tick(at(10)).create_all.empty());
@@ -216,7 +216,7 @@ TEST_CASE("time: refresh, renewal and age") {
         CHECK(out.changed);
         REQUIRE(out.remove_all.size() == 1);
         CHECK(out.remove_all[0].local_node == "b.IPCP");
-        CHECK(lfdb.find("b.IPCP", "a.IPCP") == nullptr);
+        CHECK_FALSE(lfdb.find("b.IPCP", "a.IPCP"));
         CHECK(lfdb.size() == 1);
     }
     SECTION("a newer one is young") {

@@ -27,14 +27,14 @@ Dft::Changed Dft::add(Instant now, const rina::AppName& application) {
 }
 
 Dft::Changed Dft::remove(Instant now, const rina::AppName& application) {
-    return table_.withdraw(now, {application, self()});
+    return table_.withdraw(now, {application, self(), 0});
 }
 
 std::vector<std::string_view> Dft::find(const rina::AppName& application) const {
     std::vector<std::string_view> found;
-    table_.visit_from({application, {}}, [&](const rina::DftEntry& entry) {
-        if (entry.application != application) return false;
-        found.push_back(entry.ipcp);
+    table_.store().visit_from({application, {}}, [&](const DftTraits::Store::Slot& slot) {
+        if (slot.value.application != application) return false;
+        if (!slot.removed) found.push_back(slot.value.ipcp);
         return true;
     });
     return found;
@@ -46,7 +46,7 @@ std::string_view Dft::pick(const rina::AppName& application, std::uint64_t cooki
 }
 
 bool Dft::is_ours(const rina::AppName& application) const {
-    return table_.find({application, self()}) != nullptr;
+    return table_.contains({application, self(), 0});
 }
 
 }  // namespace sluice::mgmt

@@ -21,12 +21,13 @@ struct DftTraits {
     static constexpr std::uint64_t kSequenceMax = std::numeric_limits<std::uint64_t>::max();
 
     static Key key(const Object& entry) { return {entry.application, entry.ipcp}; }
-    static std::string_view origin(const Key& key) { return key.second; }
+    static std::string_view origin(const Object& entry) { return entry.ipcp; }
     static std::uint64_t sequence(const Object& entry) { return entry.sequence; }
     static void set_sequence(Object& entry, std::uint64_t number) { entry.sequence = number; }
     static void set_age(Object&, std::uint32_t) {}
     static bool is_valid(const Object& entry);
     static bool same(const Object&, const Object&) { return true; }
+    using Store = MapStore<DftTraits>;
 };
 
 // As rlite: entries do not age. With a renew_age, an entry that a message lost somewhere kept from

@@ -16,19 +16,19 @@ Lfdb::Changed Lfdb::add_neighbor(Instant now, std::string_view name, std::uint32
 }
 
 Lfdb::Changed Lfdb::remove_neighbor(Instant now, std::string_view name) {
-    return table_.withdraw(now, {self(), std::string(name)});
+    return table_.withdraw(now, {self(), std::string(name), 0, 0, false, 0});
 }
 
-const rina::LowerFlow* Lfdb::find(std::string_view local, std::string_view remote) const {
-    return table_.find({std::string(local), std::string(remote)});
+std::optional<rina::LowerFlow> Lfdb::find(std::string_view local, std::string_view remote) const {
+    return table_.find({std::string(local), std::string(remote), 0, 0, false, 0});
 }
 
 std::size_t Lfdb::nodes() const {
     std::size_t count = 0;
-    std::string_view last;
-    for_each([&](const rina::LowerFlow& flow) {
-        count += flow.local_node != last;
-        last = flow.local_node;
+    std::optional<NameId> last;
+    visit_links([&](NameId local, NameId, std::uint32_t, bool) {
+        count += local != last;
+        last = local;
     });
     return count;
 }

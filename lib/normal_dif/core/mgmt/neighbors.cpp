@@ -11,8 +11,11 @@ std::string node_name(const rina::NeighborCandidate& candidate) {
     return rina::rlite_name({candidate.process, candidate.instance, {}, {}});
 }
 
-NeighborTable::NeighborTable(std::string_view self, NeighborLimits limits)
-    : self_(self), limits_(limits) {
+NeighborTable::NeighborTable(std::string_view self, NeighborLimits limits, SharedValues* shared)
+    : owned_(shared == nullptr ? std::make_unique<SharedValues>() : nullptr),
+      shared_(shared == nullptr ? owned_.get() : shared),
+      self_(self),
+      limits_(limits) {
     own_.process = self_.substr(0, self_.find('|'));
     if (own_.process.size() < self_.size())
         own_.instance = self_.substr(own_.process.size() + 1);
@@ -78,14 +81,16 @@ void NeighborTable::take_create(Instant now, const Candidate& candidate, const s
                                 std::string_view sender, Changed& out) {
     const bool of_itself = name == sender;
     auto at = slots_.find(name);
-    if (at != slots_.end() && at->second.candidate == candidate) {
+    if (at != slots_.end() && *at->second.candidate == candidate) {
         ++out.known;
         return;
     }
     if (at == slots_.end()) {
         if (slots_.size() >= limits_.entries_max) return refuse(Refusal::table_full, out);
         if (!may_take(sender, nullptr, out)) return;
-        at = slots_.try_emplace(name).first;
+        InternedRef<NameTable> kept{shared_->names, shared_->names.acquire(name)};
+        at = slots_.try_emplace(std::string_view(*kept)).first;
+        at->second.name = std::move(kept);
     } else {
         Slot& slot = at->second;
         // It would tell us itself.
@@ -93,18 +98,19 @@ void NeighborTable::take_create(Instant now, const Candidate& candidate, const s
             ++out.known;
             return;
         }
-        if (!of_itself && slot.before == candidate && now - slot.since < limits_.no_return) {
+        if (!of_itself && slot.before && *slot.before == candidate &&
+            now - slot.since < limits_.no_return) {
             ++out.known;
             return;
         }
         if (!may_take(sender, &slot, out)) return;
-        by_address_.erase({slot.candidate.address, at->first});
+        by_address_.erase({slot.candidate->address, at->first});
         slot.before = std::move(slot.candidate);
     }
     Slot& slot = at->second;
     ++slot.updates;
     slot.since = now;
-    slot.candidate = candidate;
+    slot.candidate = keep(candidate);
     by_address_.emplace(candidate.address, at->first);
     out.changed = true;
     out.create.push_back(candidate);
@@ -122,9 +128,9 @@ void NeighborTable::take_remove(const std::string& name, std::string_view sender
         return;
     }
     if (!may_take(sender, &at->second, out)) return;
-    out.remove.push_back(at->second.candidate);
+    out.remove.push_back(*at->second.candidate);
     out.changed = true;
-    by_address_.erase({at->second.candidate.address, at->first});
+    by_address_.erase({at->second.candidate->address, at->first});
     slots_.erase(at);
 }
 
@@ -156,9 +162,9 @@ NeighborTable::Changed NeighborTable::remove(std::string_view name) {
     Changed out;
     const auto at = slots_.find(name);
     if (at == slots_.end()) return out;
-    out.remove_all.push_back(at->second.candidate);
+    out.remove_all.push_back(*at->second.candidate);
     out.changed = true;
-    by_address_.erase({at->second.candidate.address, at->first});
+    by_address_.erase({at->second.candidate->address, at->first});
     slots_.erase(at);
     return out;
 }
@@ -182,14 +188,14 @@ std::vector<NeighborTable::Candidate> NeighborTable::snapshot() const {
     std::vector<Candidate> all;
     all.reserve(slots_.size() + 1);
     all.push_back(own_);
-    for (const auto& [name, slot] : slots_) all.push_back(slot.candidate);
+    for (const auto& [name, slot] : slots_) all.push_back(*slot.candidate);
     return all;
 }
 
 const NeighborTable::Candidate* NeighborTable::find(std::string_view name) const {
     if (name == self_) return &own_;
     const auto at = slots_.find(name);
-    return at == slots_.end() ? nullptr : &at->second.candidate;
+    return at == slots_.end() ? nullptr : &*at->second.candidate;
 }
 
 std::optional<rina::Address> NeighborTable::address_of(std::string_view name) const {
@@ -213,7 +219,7 @@ std::vector<NeighborTable::Enrollable> NeighborTable::enrollable() const {
     for (const auto& [name, slot] : slots_) {
         if (is_enrolled(name)) continue;
         Enrollable one{name, {}};
-        for (const std::string& dif : slot.candidate.lower_difs)
+        for (const std::string& dif : slot.candidate->lower_difs)
             if (std::find(own_.lower_difs.begin(), own_.lower_difs.end(), dif) !=
                 own_.lower_difs.end())
                 one.shared_difs.push_back(dif);

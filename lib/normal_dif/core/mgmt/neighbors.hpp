@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "base/instant.hpp"
 #include "normal_dif/core/mgmt/changes.hpp"
+#include "normal_dif/core/mgmt/interned.hpp"
 #include "rina/objects.hpp"
 
 // Who is in the DIF: the members' names, addresses and the DIFs below them, as they were told by
@@ -39,7 +41,11 @@ class NeighborTable {
     using Changed = Changes<Candidate>;
 
     // Names are in rlite's form: "process|instance".
-    explicit NeighborTable(std::string_view self, NeighborLimits limits = {});
+    // What is told of members is kept in `shared`, which others may use too and which must outlive
+    // this, or if it is not given, in tables of its own.
+    explicit NeighborTable(std::string_view self, NeighborLimits limits = {},
+                           SharedValues* shared = nullptr);
+    NeighborTable(NeighborTable&&) = default;
 
     // What we say of ourselves; to be told to all when it changes.
     Changed set_own(rina::Address address, std::vector<std::string> lower_difs);
@@ -74,19 +80,20 @@ class NeighborTable {
 
     template <typename Visit>
     void for_each(Visit&& visit) const {
-        for (const auto& [name, slot] : slots_) visit(std::string_view(name), slot.candidate);
+        for (const auto& [name, slot] : slots_) visit(name, *slot.candidate);
     }
     std::size_t size() const noexcept { return slots_.size(); }
     const RefusalCounts& refused() const noexcept { return refused_; }
 
   private:
     struct Slot {
-        Candidate candidate;
-        std::optional<Candidate> before;  // until no_return after `since`
+        InternedRef<NameTable> name;
+        InternedRef<CandidateTable> candidate;
+        InternedRef<CandidateTable> before;  // until no_return after `since`
         Instant since{};
         std::uint32_t updates = 0;
     };
-    using Slots = std::map<std::string, Slot, std::less<>>;
+    using Slots = std::map<std::string_view, Slot>;  // of the slot's name
 
     bool is_valid(const Candidate& candidate) const;
     void refuse(Refusal refusal, Changed& out);
@@ -96,6 +103,12 @@ class NeighborTable {
                      std::string_view sender, Changed& out);
     void take_remove(const std::string& name, std::string_view sender, Changed& out);
 
+    InternedRef<CandidateTable> keep(const Candidate& candidate) const {
+        return {shared_->candidates, shared_->candidates.acquire(candidate)};
+    }
+
+    std::unique_ptr<SharedValues> owned_;  // unless they are somebody else's
+    SharedValues* shared_;
     std::string self_;
     NeighborLimits limits_;
     Candidate own_;

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <functional>
 #include <iterator>
+#include <limits>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -47,23 +49,118 @@ struct ReplicationLimits {
     std::uint32_t corrections_per_entry_max = 4;
 };
 
+// What the table notes of an entry besides what it says.
+struct SlotState {
+    Instant born{};  // of this version; of the removal
+    std::uint16_t updates = 0, corrections = 0;  // since the last tick
+    bool removed : 1 = false;
+    bool unsaid : 1 = false;  // own: contested, and the answer waits for the next tick
+    bool silent : 1 = false;  // own: since `born` told to nobody, until all have forgotten it
+};
+
+// Entries as they come, in the order of their keys.
+template <typename Traits>
+class MapStore {
+  public:
+    using Object = typename Traits::Object;
+    using Key = typename Traits::Key;
+    struct Slot : SlotState {
+        Object value;
+    };
+
+    explicit MapStore(std::string_view self) : self_(self) {}
+
+    // By key.
+    Slot* find(const Object& like) {
+        const auto at = slots_.find(Traits::key(like));
+        return at == slots_.end() ? nullptr : &at->second;
+    }
+    const Slot* find(const Object& like) const {
+        return const_cast<MapStore*>(this)->find(like);
+    }
+    Slot& insert(const Object& object) {
+        ++per_origin_[std::string(Traits::origin(object))];
+        Slot& slot = slots_[Traits::key(object)];
+        slot.value = object;
+        return slot;
+    }
+    void erase(Slot& slot) { erase(slots_.find(Traits::key(slot.value))); }
+    std::size_t size() const noexcept { return slots_.size(); }
+    std::size_t of_origin(const Object& like) const {
+        const auto at = per_origin_.find(Traits::origin(like));
+        return at == per_origin_.end() ? 0 : at->second;
+    }
+
+    Object object(const Slot& slot) const { return slot.value; }
+    void assign(Slot& slot, const Object& object) { slot.value = object; }
+    bool same(const Slot& slot, const Object& object) const {
+        return Traits::same(slot.value, object);
+    }
+    bool is_own(const Slot& slot) const { return Traits::origin(slot.value) == self_; }
+    static std::uint64_t sequence(const Slot& slot) { return Traits::sequence(slot.value); }
+    static void set_sequence(Slot& slot, std::uint64_t number) {
+        Traits::set_sequence(slot.value, number);
+    }
+
+    // Those for which `is_over` returns true are taken out.
+    template <typename IsOver>
+    void sweep(IsOver&& is_over) {
+        for (auto at = slots_.begin(); at != slots_.end();)
+            at = is_over(at->second) ? erase(at) : std::next(at);
+    }
+    template <typename Visit>
+    void for_each(Visit&& visit) const {
+        for (const auto& [key, slot] : slots_) visit(slot);
+    }
+    template <typename Visit>
+    void for_each_own(Visit&& visit) const {
+        for (const auto& [key, slot] : slots_)
+            if (is_own(slot)) visit(slot);
+    }
+    // From the first that is not less than `from`, until `visit` returns false.
+    template <typename Visit>
+    void visit_from(const Key& from, Visit&& visit) const {
+        for (auto at = slots_.lower_bound(from); at != slots_.end() && visit(at->second); ++at) {
+        }
+    }
+
+  private:
+    using Slots = std::map<Key, Slot>;
+    typename Slots::iterator erase(typename Slots::iterator at) {
+        const auto origin = per_origin_.find(Traits::origin(at->second.value));
+        if (--origin->second == 0) per_origin_.erase(origin);
+        return slots_.erase(at);
+    }
+
+    std::string self_;
+    Slots slots_;
+    std::map<std::string, std::size_t, std::less<>> per_origin_;
+};
+
 // Traits say what an entry is:
-//   Object; Key, ordered; kSequenceMax; key(object); origin(key); sequence(object);
-//   set_sequence(object, n); set_age(object, seconds); is_valid(object), and same(a, b): equal but
-//   for number and age.
+//   Object; kSequenceMax; origin(object); sequence(object); set_sequence(object, n);
+//   set_age(object, seconds); is_valid(object); same(a, b): equal but for number and age; and
+//   Store: how entries are kept, such as MapStore, which wants to know Key, ordered, and
+//   key(object), too.
 template <typename Traits>
 class ReplicatedTable {
   public:
     using Object = typename Traits::Object;
-    using Key = typename Traits::Key;
+    using Store = typename Traits::Store;
+    using Slot = typename Store::Slot;
     using Changed = Changes<Object>;
 
-    ReplicatedTable(std::string self, ReplicationTimes times, ReplicationLimits limits)
-        : self_(std::move(self)), times_(times), limits_(limits) {}
+    template <typename... StoreArgs>
+    ReplicatedTable(std::string self, ReplicationTimes times, ReplicationLimits limits,
+                    StoreArgs&&... store_args)
+        : self_(std::move(self)),
+          times_(times),
+          limits_(limits),
+          store_(self_, std::forward<StoreArgs>(store_args)...) {}
 
     // Our own entry: it is there from now on, or is as given. Its number is seen to here.
     Changed announce(Instant now, Object object);
-    Changed withdraw(Instant now, const Key& key);
+    Changed withdraw(Instant now, const Object& like);  // of that key
 
     // What a neighbour sent.
     Changed apply(Instant now, Action action, std::span<const Object> objects,
@@ -74,37 +171,35 @@ class ReplicatedTable {
     // Everything, for a neighbour that is new.
     std::vector<Object> snapshot(Instant now) const;
     std::vector<Object> own(Instant now) const;
-    const Object* find(const Key& key) const;
-    // In order of keys, from the first that is not less than `from`, until `visit` returns false.
-    template <typename Visit>
-    void visit_from(const Key& from, Visit&& visit) const;
+    std::optional<Object> find(const Object& like) const;
+    bool contains(const Object& like) const {
+        const Slot* const slot = store_.find(like);
+        return slot != nullptr && !slot->removed;
+    }
     template <typename Visit>
     void for_each(Visit&& visit) const;
+    // To go through the slots: for those who know how they are kept. Removed ones are among them.
+    const Store& store() const noexcept { return store_; }
 
     const std::string& self() const noexcept { return self_; }
     std::size_t size() const noexcept { return live_; }
-    std::size_t removals() const noexcept { return slots_.size() - live_; }
+    std::size_t removals() const noexcept { return store_.size() - live_; }
     const RefusalCounts& refused() const noexcept { return refused_; }
 
   private:
-    struct Slot {
-        Object object;
-        Instant born{};  // of this version; of the removal
-        std::uint32_t updates = 0, corrections = 0;  // since the last tick
-        bool removed = false;
-        bool unsaid = false;     // own: contested, and the answer waits for the next tick
-        Instant silent_until{};  // own: told to nobody until then
-    };
-    using Slots = std::map<Key, Slot>;
-
-    bool is_own(const Key& key) const { return Traits::origin(key) == self_; }
+    bool is_own(const Object& object) const { return Traits::origin(object) == self_; }
+    bool is_silent(const Slot& slot, Instant now) const {
+        return slot.silent && now < slot.born + times_.removal_memory + kManagementTick * 2;
+    }
     Object shown(const Slot& slot, Instant now) const;
-    bool may_take(const Key& key, std::string_view sender, const Slot* slot, Changed& out);
-    bool has_room(const Key& key, std::size_t used, std::size_t limit, Changed& out);
+    bool may_take(const Object& object, std::string_view sender, const Slot* slot, Changed& out);
     void refuse(Refusal refusal, Changed& out);
-    typename Slots::iterator insert(const Key& key, const Object& object, Instant now);
-    typename Slots::iterator erase(typename Slots::iterator at);
-    void bury(typename Slots::iterator at, Instant now);
+    Slot& insert(const Object& object, Instant now);
+    void erase(Slot& slot);
+    bool bury(Slot& slot, Instant now);
+    static void count(std::uint16_t& counter) {
+        if (counter < std::numeric_limits<std::uint16_t>::max()) ++counter;
+    }
 
     void take_create(Instant now, const Object& object, std::string_view sender, Changed& out);
     void take_remove(Instant now, const Object& object, std::string_view sender, Changed& out);
@@ -115,9 +210,8 @@ class ReplicatedTable {
     std::string self_;
     ReplicationTimes times_;
     ReplicationLimits limits_;
-    Slots slots_;
+    Store store_;
     std::size_t live_ = 0;
-    std::map<std::string, std::size_t, std::less<>> per_origin_;  // slots
     std::map<std::string, std::uint32_t, std::less<>> per_sender_;  // updates
     std::uint32_t corrections_ = 0;
     // The greatest number of own entries that are not there any more: what comes back must go on.
@@ -128,7 +222,7 @@ class ReplicatedTable {
 
 template <typename Traits>
 auto ReplicatedTable<Traits>::shown(const Slot& slot, Instant now) const -> Object {
-    Object object = slot.object;
+    Object object = store_.object(slot);
     // In steps, as rlite counts it.
     const std::int64_t ticks = (now - slot.born).ns / kManagementTick.ns;
     Traits::set_age(object, static_cast<std::uint32_t>(
@@ -143,8 +237,8 @@ void ReplicatedTable<Traits>::refuse(Refusal refusal, Changed& out) {
 }
 
 template <typename Traits>
-bool ReplicatedTable<Traits>::may_take(const Key& key, std::string_view sender, const Slot* slot,
-                                       Changed& out) {
+bool ReplicatedTable<Traits>::may_take(const Object& object, std::string_view sender,
+                                       const Slot* slot, Changed& out) {
     if (slot != nullptr && slot->updates >= limits_.updates_per_entry_max) {
         refuse(Refusal::too_often, out);
         return false;
@@ -155,50 +249,40 @@ bool ReplicatedTable<Traits>::may_take(const Key& key, std::string_view sender, 
         refuse(Refusal::sender_busy, out);
         return false;
     }
-    if (slot == nullptr) {
-        const auto origin = per_origin_.find(Traits::origin(key));
-        if (origin != per_origin_.end() && origin->second >= limits_.entries_per_origin_max) {
-            refuse(Refusal::origin_full, out);
-            return false;
-        }
+    if (slot == nullptr && store_.of_origin(object) >= limits_.entries_per_origin_max) {
+        refuse(Refusal::origin_full, out);
+        return false;
     }
     ++at->second;
     return true;
 }
 
 template <typename Traits>
-auto ReplicatedTable<Traits>::insert(const Key& key, const Object& object, Instant now) ->
-    typename Slots::iterator {
-    const auto at = slots_.try_emplace(key).first;
-    at->second.object = object;
-    at->second.born = now;
+auto ReplicatedTable<Traits>::insert(const Object& object, Instant now) -> Slot& {
+    Slot& slot = store_.insert(object);
+    slot.born = now;
     ++live_;
-    ++per_origin_[std::string(Traits::origin(key))];
-    return at;
+    return slot;
 }
 
 template <typename Traits>
-auto ReplicatedTable<Traits>::erase(typename Slots::iterator at) -> typename Slots::iterator {
-    if (!at->second.removed) --live_;
-    const auto origin = per_origin_.find(Traits::origin(at->first));
-    if (--origin->second == 0) per_origin_.erase(origin);
-    return slots_.erase(at);
+void ReplicatedTable<Traits>::erase(Slot& slot) {
+    if (!slot.removed) --live_;
+    store_.erase(slot);
 }
 
-// Keeps no more of it than that it was removed, if that.
+// Keeps no more of it than that it was removed, if that: false says that there is no room, and the
+// slot has to go.
 template <typename Traits>
-void ReplicatedTable<Traits>::bury(typename Slots::iterator at, Instant now) {
-    Slot& slot = at->second;
-    if (is_own(at->first)) own_number_ = std::max(own_number_, Traits::sequence(slot.object));
-    if (removals() >= limits_.removals_max) {
-        erase(at);
-        return;
-    }
+bool ReplicatedTable<Traits>::bury(Slot& slot, Instant now) {
+    if (store_.is_own(slot)) own_number_ = std::max(own_number_, Store::sequence(slot));
+    const bool room = removals() < limits_.removals_max;
     slot.removed = true;
     slot.unsaid = false;
-    slot.silent_until = Instant::zero();
+    slot.silent = false;
     slot.born = now;
     --live_;
+    return room;
 }
 
 // ---- our own entries ---------------------------------------------------------------------------
@@ -206,32 +290,28 @@ void ReplicatedTable<Traits>::bury(typename Slots::iterator at, Instant now) {
 template <typename Traits>
 auto ReplicatedTable<Traits>::announce(Instant now, Object object) -> Changed {
     Changed out;
-    const Key key = Traits::key(object);
-    auto at = slots_.find(key);
     std::uint64_t number = own_number_;
-    if (at != slots_.end()) {
-        if (!at->second.removed && Traits::same(at->second.object, object)) return out;
-        number = std::max(number, Traits::sequence(at->second.object));
-        erase(at);
+    if (Slot* const slot = store_.find(object); slot != nullptr) {
+        if (!slot->removed && store_.same(*slot, object)) return out;
+        number = std::max(number, Store::sequence(*slot));
+        erase(*slot);
     }
     Traits::set_sequence(object, number);
-    at = insert(key, object, now);
     out.changed = true;
-    outnumber(now, at->second, number, out);
+    outnumber(now, insert(object, now), number, out);
     return out;
 }
 
 template <typename Traits>
-auto ReplicatedTable<Traits>::withdraw(Instant now, const Key& key) -> Changed {
+auto ReplicatedTable<Traits>::withdraw(Instant now, const Object& like) -> Changed {
     Changed out;
-    const auto at = slots_.find(key);
-    if (at == slots_.end() || at->second.removed) return out;
-    Slot& slot = at->second;
-    const std::uint64_t number = Traits::sequence(slot.object);
-    Traits::set_sequence(slot.object, number < Traits::kSequenceMax ? number + 1 : number);
-    out.remove_all.push_back(shown(slot, now));
+    Slot* const slot = store_.find(like);
+    if (slot == nullptr || slot->removed) return out;
+    const std::uint64_t number = Store::sequence(*slot);
+    Store::set_sequence(*slot, number < Traits::kSequenceMax ? number + 1 : number);
+    out.remove_all.push_back(shown(*slot, now));
     out.changed = true;
-    bury(at, now);
+    if (!bury(*slot, now)) erase(*slot);
     return out;
 }
 
@@ -243,14 +323,14 @@ void ReplicatedTable<Traits>::outnumber(Instant now, Slot& slot, std::uint64_t n
     slot.born = now;
     slot.unsaid = false;
     if (number >= Traits::kSequenceMax) {
-        Traits::set_sequence(slot.object, Traits::kSequenceMax);
+        Store::set_sequence(slot, Traits::kSequenceMax);
         out.remove_all.push_back(shown(slot, now));
-        slot.silent_until = now + times_.removal_memory + kManagementTick * 2;
-        Traits::set_sequence(slot.object, 0);
+        slot.silent = true;
+        Store::set_sequence(slot, 0);
         own_number_ = 0;
         return;
     }
-    Traits::set_sequence(slot.object, number + 1);
+    Store::set_sequence(slot, number + 1);
     out.create_all.push_back(shown(slot, now));
 }
 
@@ -258,10 +338,9 @@ void ReplicatedTable<Traits>::outnumber(Instant now, Slot& slot, std::uint64_t n
 template <typename Traits>
 void ReplicatedTable<Traits>::hear_of_own(Instant now, Action action, const Object& object,
                                           Changed& out) {
-    const auto at = slots_.find(Traits::key(object));
+    Slot* const found = store_.find(object);
     const std::uint64_t number = Traits::sequence(object);
-    const bool exists = at != slots_.end() && !at->second.removed;
-    if (!exists || now < at->second.silent_until) {
+    if (found == nullptr || found->removed || is_silent(*found, now)) {
         if (action == Action::remove) {
             ++out.known;
             return;
@@ -275,23 +354,23 @@ void ReplicatedTable<Traits>::hear_of_own(Instant now, Action action, const Obje
         out.remove_all.push_back(object);
         return;
     }
-    Slot& slot = at->second;
-    const std::uint64_t ours = Traits::sequence(slot.object);
+    Slot& slot = *found;
+    const std::uint64_t ours = Store::sequence(slot);
     const bool any_number = action == Action::remove && number == 0;
     if (!any_number && (number < ours || (number == ours && action == Action::create &&
-                                          Traits::same(slot.object, object)))) {
+                                          store_.same(slot, object)))) {
         ++out.known;
         return;
     }
     ++out.contested;
     if (corrections_ >= limits_.corrections_max ||
         slot.corrections >= limits_.corrections_per_entry_max) {
-        Traits::set_sequence(slot.object, std::max(number, ours));
+        Store::set_sequence(slot, std::max(number, ours));
         slot.unsaid = true;
         return;
     }
     ++corrections_;
-    ++slot.corrections;
+    count(slot.corrections);
     outnumber(now, slot, std::max(number, ours), out);
 }
 
@@ -300,10 +379,8 @@ void ReplicatedTable<Traits>::hear_of_own(Instant now, Action action, const Obje
 template <typename Traits>
 void ReplicatedTable<Traits>::take_create(Instant now, const Object& object,
                                           std::string_view sender, Changed& out) {
-    const Key key = Traits::key(object);
-    auto at = slots_.find(key);
-    Slot* slot = at != slots_.end() ? &at->second : nullptr;
-    if (slot != nullptr && Traits::sequence(object) <= Traits::sequence(slot->object)) {
+    Slot* slot = store_.find(object);
+    if (slot != nullptr && Traits::sequence(object) <= Store::sequence(*slot)) {
         ++out.known;
         return;
     }
@@ -311,28 +388,27 @@ void ReplicatedTable<Traits>::take_create(Instant now, const Object& object,
         refuse(Refusal::table_full, out);
         return;
     }
-    if (!may_take(key, sender, slot, out)) return;
+    if (!may_take(object, sender, slot, out)) return;
     if (slot == nullptr) {
-        at = insert(key, object, now);
+        slot = &insert(object, now);
         out.changed = true;
     } else {
-        out.changed = out.changed || slot->removed || !Traits::same(slot->object, object);
+        out.changed = out.changed || slot->removed || !store_.same(*slot, object);
         if (slot->removed) ++live_;
         slot->removed = false;
-        slot->object = object;
+        store_.assign(*slot, object);
         slot->born = now;
     }
-    ++at->second.updates;
-    out.create.push_back(shown(at->second, now));
+    count(slot->updates);
+    out.create.push_back(shown(*slot, now));
 }
 
 template <typename Traits>
 void ReplicatedTable<Traits>::take_remove(Instant now, const Object& object,
                                           std::string_view sender, Changed& out) {
-    const Key key = Traits::key(object);
-    auto at = slots_.find(key);
+    Slot* const slot = store_.find(object);
     const std::uint64_t number = Traits::sequence(object);
-    if (at == slots_.end()) {
+    if (slot == nullptr) {
         // The entry itself may be on its way still.
         if (number == 0) {
             ++out.known;
@@ -342,30 +418,28 @@ void ReplicatedTable<Traits>::take_remove(Instant now, const Object& object,
             refuse(Refusal::table_full, out);
             return;
         }
-        if (!may_take(key, sender, nullptr, out)) return;
-        at = insert(key, object, now);
-        bury(at, now);
+        if (!may_take(object, sender, nullptr, out)) return;
+        bury(insert(object, now), now);
         out.remove.push_back(object);
         return;
     }
-    Slot& slot = at->second;
-    const std::uint64_t ours = Traits::sequence(slot.object);
+    const std::uint64_t ours = Store::sequence(*slot);
     // No number means: whichever it has.
-    const bool news = slot.removed ? number > ours : number == 0 || number >= ours;
+    const bool news = slot->removed ? number > ours : number == 0 || number >= ours;
     if (!news) {
         ++out.known;
         return;
     }
-    if (!may_take(key, sender, &slot, out)) return;
-    ++slot.updates;
-    Traits::set_sequence(slot.object, std::max(number, ours));
-    out.remove.push_back(shown(slot, now));
-    if (slot.removed) {
-        slot.born = now;
+    if (!may_take(object, sender, slot, out)) return;
+    count(slot->updates);
+    Store::set_sequence(*slot, std::max(number, ours));
+    out.remove.push_back(shown(*slot, now));
+    if (slot->removed) {
+        slot->born = now;
         return;
     }
     out.changed = true;
-    bury(at, now);
+    if (!bury(*slot, now)) erase(*slot);
 }
 
 template <typename Traits>
@@ -375,7 +449,7 @@ auto ReplicatedTable<Traits>::apply(Instant now, Action action, std::span<const 
     for (const Object& object : objects) {
         if (!Traits::is_valid(object))
             refuse(Refusal::malformed, out);
-        else if (is_own(Traits::key(object)))
+        else if (is_own(object))
             hear_of_own(now, action, object, out);
         else if (action == Action::create)
             take_create(now, object, sender, out);
@@ -390,11 +464,11 @@ auto ReplicatedTable<Traits>::apply(Instant now, Action action, std::span<const 
 // True if it was said.
 template <typename Traits>
 bool ReplicatedTable<Traits>::tick_own(Instant now, Slot& slot, bool refresh, Changed& out) {
-    if (now < slot.silent_until) return false;
-    const bool was_silent = slot.silent_until > Instant::zero();
-    slot.silent_until = Instant::zero();
+    if (is_silent(slot, now)) return false;
+    const bool was_silent = slot.silent;
+    slot.silent = false;
     if (was_silent || slot.unsaid || now - slot.born >= times_.renew_age) {
-        outnumber(now, slot, Traits::sequence(slot.object), out);
+        outnumber(now, slot, Store::sequence(slot), out);
         return true;
     }
     if (refresh) out.create_all.push_back(shown(slot, now));
@@ -408,23 +482,19 @@ auto ReplicatedTable<Traits>::tick(Instant now) -> Changed {
     per_sender_.clear();
     const bool refresh = now - refreshed_ >= times_.refresh;
     if (refresh) refreshed_ = now;
-    for (auto at = slots_.begin(); at != slots_.end();) {
-        Slot& slot = at->second;
+    store_.sweep([&](Slot& slot) {
         slot.updates = slot.corrections = 0;
         const Duration age = now - slot.born;
-        if (slot.removed) {
-            at = age >= times_.removal_memory ? erase(at) : std::next(at);
-            continue;
-        }
-        const auto here = at++;
-        if (is_own(here->first)) {
+        if (slot.removed) return age >= times_.removal_memory;
+        if (store_.is_own(slot)) {
             tick_own(now, slot, refresh, out);
         } else if (age > times_.age_max) {
             out.remove_all.push_back(shown(slot, now));
             out.changed = true;
-            bury(here, now);
+            return !bury(slot, now);
         }
-    }
+        return false;
+    });
     return out;
 }
 
@@ -434,37 +504,34 @@ template <typename Traits>
 auto ReplicatedTable<Traits>::snapshot(Instant now) const -> std::vector<Object> {
     std::vector<Object> all;
     all.reserve(live_);
-    for (const auto& [key, slot] : slots_)
-        if (!slot.removed && now >= slot.silent_until) all.push_back(shown(slot, now));
+    store_.for_each([&](const Slot& slot) {
+        if (!slot.removed && !is_silent(slot, now)) all.push_back(shown(slot, now));
+    });
     return all;
 }
 
 template <typename Traits>
 auto ReplicatedTable<Traits>::own(Instant now) const -> std::vector<Object> {
     std::vector<Object> all;
-    for (const auto& [key, slot] : slots_)
-        if (!slot.removed && is_own(key)) all.push_back(shown(slot, now));
+    store_.for_each_own([&](const Slot& slot) {
+        if (!slot.removed) all.push_back(shown(slot, now));
+    });
     return all;
 }
 
 template <typename Traits>
-auto ReplicatedTable<Traits>::find(const Key& key) const -> const Object* {
-    const auto at = slots_.find(key);
-    return at == slots_.end() || at->second.removed ? nullptr : &at->second.object;
-}
-
-template <typename Traits>
-template <typename Visit>
-void ReplicatedTable<Traits>::visit_from(const Key& from, Visit&& visit) const {
-    for (auto at = slots_.lower_bound(from); at != slots_.end(); ++at)
-        if (!at->second.removed && !visit(at->second.object)) return;
+auto ReplicatedTable<Traits>::find(const Object& like) const -> std::optional<Object> {
+    const Slot* const slot = store_.find(like);
+    if (slot == nullptr || slot->removed) return std::nullopt;
+    return store_.object(*slot);
 }
 
 template <typename Traits>
 template <typename Visit>
 void ReplicatedTable<Traits>::for_each(Visit&& visit) const {
-    for (const auto& [key, slot] : slots_)
-        if (!slot.removed) visit(slot.object);
+    store_.for_each([&](const Slot& slot) {
+        if (!slot.removed) visit(store_.object(slot));
+    });
 }
 
 }  // namespace sluice::mgmt

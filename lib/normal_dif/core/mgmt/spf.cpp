@@ -45,11 +45,11 @@ void dijkstra(const Graph& graph, NodeIndex root, std::vector<Distance>& distanc
 
 // ---- the graph ---------------------------------------------------------------------------------
 
-Graph Graph::build(std::vector<RawEdge> edges, bool both_ways) {
+Graph Graph::from(std::span<const Edge> edges, bool both_ways) {
     Graph graph;
     std::unordered_map<std::string_view, NodeIndex> index;
     index.reserve(edges.size());
-    for (const RawEdge& edge : edges) {
+    for (const Edge& edge : edges) {
         index.emplace(edge.from, 0);
         index.emplace(edge.to, 0);
     }
@@ -59,17 +59,15 @@ Graph Graph::build(std::vector<RawEdge> edges, bool both_ways) {
     std::sort(names.begin(), names.end());
     graph.names_.assign(names.begin(), names.end());
     for (std::size_t i = 0; i < names.size(); ++i) index[names[i]] = static_cast<NodeIndex>(i);
-
-    struct Indexed {
-        NodeIndex from, to;
-        std::uint32_t cost;
-        auto operator<=>(const Indexed&) const = default;
-    };
     std::vector<Indexed> all;
     all.reserve(edges.size());
-    for (const RawEdge& edge : edges)
-        if (edge.from != edge.to && edge.cost > 0)
-            all.push_back({index[edge.from], index[edge.to], edge.cost});
+    for (const Edge& edge : edges) all.push_back({index[edge.from], index[edge.to], edge.cost});
+    graph.build(std::move(all), both_ways);
+    return graph;
+}
+
+void Graph::build(std::vector<Indexed> all, bool both_ways) {
+    std::erase_if(all, [](const Indexed& e) { return e.from == e.to || e.cost == 0; });
     // Of parallel ones the cheapest comes first and stays.
     std::sort(all.begin(), all.end());
     all.erase(std::unique(all.begin(), all.end(),
@@ -81,31 +79,48 @@ Graph Graph::build(std::vector<RawEdge> edges, bool both_ways) {
         const auto at = std::lower_bound(all.begin(), all.end(), Indexed{from, to, 0});
         return at != all.end() && at->from == from && at->to == to;
     };
-    graph.first_.assign(names.size() + 1, 0);
-    graph.links_.reserve(all.size());
+    first_.assign(names_.size() + 1, 0);
+    links_.reserve(all.size());
     for (const Indexed& edge : all) {
         if (both_ways && !exists(edge.to, edge.from)) continue;
-        graph.links_.push_back({edge.to, edge.cost});
-        ++graph.first_[edge.from + 1];
+        links_.push_back({edge.to, edge.cost});
+        ++first_[edge.from + 1];
     }
-    for (std::size_t i = 0; i < names.size(); ++i) graph.first_[i + 1] += graph.first_[i];
-    return graph;
+    for (std::size_t i = 0; i < names_.size(); ++i) first_[i + 1] += first_[i];
 }
 
 Graph Graph::from(const Lfdb& lfdb, bool both_ways) {
-    std::vector<RawEdge> edges;
+    const NameTable& names = lfdb.names();
+    std::vector<Indexed> edges;
     edges.reserve(lfdb.size());
-    lfdb.for_each([&](const rina::LowerFlow& flow) {
-        if (flow.is_up) edges.push_back({flow.local_node, flow.remote_node, flow.cost});
+    std::vector<NodeIndex> nodes;  // first the numbers of their names
+    std::vector<bool> seen;
+    const auto see = [&](NameId id) {
+        if (seen.size() <= id) seen.resize(id + 1);
+        if (!seen[id]) nodes.push_back(id);
+        seen[id] = true;
+    };
+    lfdb.visit_links([&](NameId local, NameId remote, std::uint32_t cost, bool is_up) {
+        if (!is_up) return;
+        see(local);
+        see(remote);
+        edges.push_back({local, remote, cost});
     });
-    return build(std::move(edges), both_ways);
-}
-
-Graph Graph::from(std::span<const Edge> edges, bool both_ways) {
-    std::vector<RawEdge> raw;
-    raw.reserve(edges.size());
-    for (const Edge& edge : edges) raw.push_back({edge.from, edge.to, edge.cost});
-    return build(std::move(raw), both_ways);
+    std::sort(nodes.begin(), nodes.end(),
+              [&](NameId a, NameId b) { return names[a] < names[b]; });
+    std::vector<NodeIndex> index(seen.size());
+    Graph graph;
+    graph.names_.reserve(nodes.size());
+    for (const NameId id : nodes) {
+        index[id] = static_cast<NodeIndex>(graph.names_.size());
+        graph.names_.push_back(names[id]);
+    }
+    for (Indexed& edge : edges) {
+        edge.from = index[edge.from];
+        edge.to = index[edge.to];
+    }
+    graph.build(std::move(edges), both_ways);
+    return graph;
 }
 
 NodeIndex Graph::find(std::string_view name) const {

@@ -51,11 +51,12 @@ class Graph {
     const Link* link(NodeIndex from, NodeIndex to) const noexcept;
 
   private:
-    struct RawEdge {
-        std::string_view from, to;
+    struct Indexed {
+        NodeIndex from, to;
         std::uint32_t cost;
+        auto operator<=>(const Indexed&) const = default;
     };
-    static Graph build(std::vector<RawEdge> edges, bool both_ways);
+    void build(std::vector<Indexed> edges, bool both_ways);  // after names_
 
     std::vector<std::string> names_;
     std::vector<std::uint32_t> first_;  // of a node's links
