@@ -43,6 +43,12 @@ CdapMessage CdapSession::connect(const rina::AppName& own, const rina::AppName& 
 
 CdapMessage CdapSession::answer_connect(const CdapMessage& request, const rina::AppName& own,
                                         std::int32_t result, std::string_view reason) {
+    state_ = result == 0 ? State::connected : State::idle;
+    return dismiss_connect(request, own, result, reason);
+}
+
+CdapMessage CdapSession::dismiss_connect(const CdapMessage& request, const rina::AppName& own,
+                                         std::int32_t result, std::string_view reason) const {
     CdapMessage m;
     m.op = OpCode::connect_r;
     m.abs_syntax = rina::kAbsSyntax;
@@ -52,7 +58,6 @@ CdapMessage CdapSession::answer_connect(const CdapMessage& request, const rina::
     m.version = rina::kCdapVersion;
     m.result = result;
     m.reason = reason;
-    state_ = result == 0 ? State::connected : State::idle;
     return m;
 }
 

@@ -38,6 +38,10 @@ class CdapSession {
     // session stays idle.
     rina::CdapMessage answer_connect(const rina::CdapMessage& request, const rina::AppName& own,
                                      std::int32_t result, std::string_view reason);
+    // An answer that leaves the session as it is: a challenge, or a no to who calls on a session
+    // that is somebody's.
+    rina::CdapMessage dismiss_connect(const rina::CdapMessage& request, const rina::AppName& own,
+                                      std::int32_t result, std::string_view reason) const;
     // A request. Requests have ids also where nobody answers.
     rina::CdapMessage request(rina::OpCode op, std::string_view obj_class,
                               std::string_view obj_name, bool answered);

@@ -38,6 +38,7 @@ const char* to_string(AdjacencyEnd end) noexcept {
         case AdjacencyEnd::refused: return "refused";
         case AdjacencyEnd::incompatible: return "constants of the DIF do not fit";
         case AdjacencyEnd::protocol_error: return "protocol error";
+        case AdjacencyEnd::unauthenticated: return "not authenticated";
     }
     return "?";
 }
@@ -53,6 +54,14 @@ void Enrollment::flow_up(Instant now, N1PortId port, const std::string& peer) {
     a.port = port;
     a.peer = peer;
     a.initiator = true;
+    if (options_.auth.is_wanted()) {
+        const AuthError error = options_.auth.begin(a.auth);
+        if (error != AuthError::none) {
+            drop(error);
+            return end(now, adjacencies_.find(port), AdjacencyEnd::unauthenticated,
+                       to_string(error));
+        }
+    }
     connect(now, a);
 }
 
@@ -74,7 +83,11 @@ void Enrollment::connect(Instant now, Adjacency& a) {
     a.step = Step::connecting;
     ++a.tries;
     a.deadline = now + options_.timers.connect_retry;
-    send(a, a.session.connect(options_.name, name_of(a.peer)));
+    // Who has told its name is called by it, also if it was asked for as the DIF.
+    const std::string& peer = a.auth.responder.empty() ? a.peer : a.auth.responder;
+    CdapMessage m = a.session.connect(options_.name, name_of(peer));
+    if (options_.auth.is_wanted()) Authenticator::attach(a.auth, m);
+    send(a, m);
 }
 
 void Enrollment::received(Instant now, N1PortId port, const CdapMessage& m) {
@@ -84,7 +97,10 @@ void Enrollment::received(Instant now, N1PortId port, const CdapMessage& m) {
         return;
     }
     Adjacency& a = it->second;
-    if (m.op == OpCode::connect && a.session.connected()) restart(now, a);
+    if (m.op == OpCode::connect && a.session.connected()) {
+        if (options_.auth.is_wanted()) return on_connect_again(now, it, m);
+        restart(now, a);
+    }
     const SessionError error = a.session.received(now, m);
     if (error != SessionError::none) {
         ++session_errors_[static_cast<std::size_t>(error)];
@@ -92,7 +108,7 @@ void Enrollment::received(Instant now, N1PortId port, const CdapMessage& m) {
         return;
     }
     switch (m.op) {
-        case OpCode::connect: on_connect(now, a, m); return;
+        case OpCode::connect: on_connect(now, it, m); return;
         case OpCode::connect_r: on_connect_answer(now, it, m); return;
         case OpCode::release: end(now, it, AdjacencyEnd::released, ""); return;
         default: break;
@@ -124,10 +140,12 @@ void Enrollment::restart(Instant now, Adjacency& a) {
     a.unanswered = 0;
     a.probe_at = Instant::never();
     a.deadline = now + options_.timers.step;
+    a.auth = {};
     host_.adjacency_down(now, a.port, a.peer, AdjacencyEnd::restarted, was_up, "");
 }
 
-void Enrollment::on_connect(Instant now, Adjacency& a, const CdapMessage& m) {
+void Enrollment::on_connect(Instant now, Iterator it, const CdapMessage& m) {
+    Adjacency& a = it->second;
     const std::string peer = rina::rlite_name(m.source);
     const auto refuse = [&](EnrollmentDrop why, const char* reason) {
         drop(why);
@@ -142,6 +160,7 @@ void Enrollment::on_connect(Instant now, Adjacency& a, const CdapMessage& m) {
         return refuse(EnrollmentDrop::wrong_name, "this is not your name");
     // Both asked at once over one flow: the one whose name comes first stays the initiator.
     if (a.step == Step::connecting && own < peer) return;
+    if (options_.auth.is_wanted()) return authenticate(now, it, peer, m);
     a.peer = peer;
     a.initiator = false;
     a.step = Step::connected;
@@ -151,6 +170,7 @@ void Enrollment::on_connect(Instant now, Adjacency& a, const CdapMessage& m) {
 
 void Enrollment::on_connect_answer(Instant now, Iterator it, const CdapMessage& m) {
     Adjacency& a = it->second;
+    if (options_.auth.is_wanted()) return on_authenticated_answer(now, it, m);
     if (m.result != 0) return end(now, it, AdjacencyEnd::refused, m.reason);
     const std::string real = rina::rlite_name(m.source);
     if (real.empty() || real == rina::rlite_name(options_.name)) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/instant.hpp"
+#include "normal_dif/core/ipcp/authentication.hpp"
 #include "normal_dif/core/ipcp/cdap_session.hpp"
 #include "normal_dif/core/rmt/n1_port.hpp"
 #include "rina/objects.hpp"
@@ -27,7 +28,8 @@
 //                                   <-      M_START operational_status
 //   both tell each other their neighbours, links, applications and addresses
 //
-// Who is a member already says M_START lowerflow instead, and the middle is left out.
+// Who is a member already says M_START lowerflow instead, and the middle is left out. With
+// authentication (ipcp/authentication.hpp) there are two M_CONNECTs, and two answers.
 namespace sluice::mgmt {
 
 // Why there is no adjacency any more, or none came about.
@@ -40,6 +42,7 @@ enum class AdjacencyEnd : std::uint8_t {
     refused,         // by either side
     incompatible,    // constants of the DIF that we cannot do
     protocol_error,  // a message that has no place there
+    unauthenticated, // either side did not prove who it is, or did not believe the other
 };
 const char* to_string(AdjacencyEnd end) noexcept;
 
@@ -101,8 +104,9 @@ enum class EnrollmentDrop : std::uint8_t {
     no_enroller,
     bad_object,     // an object that does not decode, or with fields missing
     out_of_place,   // a step that does not follow the one before
+    authentication, // see AuthError
 };
-inline constexpr std::size_t kEnrollmentDropCount = 6;
+inline constexpr std::size_t kEnrollmentDropCount = 7;
 
 class Enrollment {
   public:
@@ -111,6 +115,7 @@ class Enrollment {
         std::string dif;         // may be connected to by that name, too
         bool enroller = true;    // lets others join
         EnrollmentTimers timers;
+        Authenticator auth{};    // what is asked of neighbours, and of us
     };
     Enrollment(Options options, EnrollmentHost& host);
 
@@ -166,6 +171,11 @@ class Enrollment {
     const std::array<std::uint64_t, kSessionErrorCount>& session_errors() const noexcept {
         return session_errors_;
     }
+    const std::array<std::uint64_t, kAuthErrorCount>& auth_errors() const noexcept {
+        return auth_errors_;
+    }
+    // Of a session that was authenticated; from the end of the handshake on.
+    std::optional<SessionSecret> session_secret(rmt::N1PortId port) const noexcept;
 
   private:
     struct Adjacency {
@@ -182,10 +192,21 @@ class Enrollment {
         std::optional<rina::CdapMessage> start;  // the M_START that choose_address() was for
         rina::Address offered{};
         std::optional<rina::DataTransferConstants> constants;
+        AuthExchange auth;     // ours as the initiator, then that of the session
+        AuthExchange offered_auth;  // the challenge that a caller has not answered yet
     };
     using Iterator = std::map<rmt::N1PortId, Adjacency>::iterator;
 
-    void on_connect(Instant now, Adjacency& a, const rina::CdapMessage& m);
+    void on_connect(Instant now, Iterator it, const rina::CdapMessage& m);
+    // With authentication.
+    void authenticate(Instant now, Iterator it, const std::string& peer,
+                      const rina::CdapMessage& m);
+    void accept_authenticated(Instant now, Adjacency& a, const std::string& peer,
+                              const rina::CdapMessage& m);
+    void refuse_unauthenticated(Instant now, Iterator it, AuthError why,
+                                const rina::CdapMessage& m);
+    void on_connect_again(Instant now, Iterator it, const rina::CdapMessage& m);
+    void on_authenticated_answer(Instant now, Iterator it, const rina::CdapMessage& m);
     void on_connect_answer(Instant now, Iterator it, const rina::CdapMessage& m);
     void on_enrollment(Instant now, Iterator it, const rina::CdapMessage& m);
     void on_start(Instant now, Iterator it, const rina::CdapMessage& m);
@@ -203,12 +224,17 @@ class Enrollment {
         host_.send(a.port, host_.address(), m);
     }
     void drop(EnrollmentDrop why) noexcept { ++drops_[static_cast<std::size_t>(why)]; }
+    void drop(AuthError why) noexcept {
+        drop(EnrollmentDrop::authentication);
+        ++auth_errors_[static_cast<std::size_t>(why)];
+    }
 
     Options options_;
     EnrollmentHost& host_;
     std::map<rmt::N1PortId, Adjacency> adjacencies_;
     std::array<std::uint64_t, kEnrollmentDropCount> drops_{};
     std::array<std::uint64_t, kSessionErrorCount> session_errors_{};
+    std::array<std::uint64_t, kAuthErrorCount> auth_errors_{};
 };
 
 }  // namespace sluice::mgmt
