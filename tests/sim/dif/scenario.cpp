@@ -1,0 +1,132 @@
+#include "scenario.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <toml++/toml.h>
+
+#include "base/rng.hpp"
+
+namespace sluice::sim {
+
+namespace {
+
+constexpr const char* kTopologies[] = {"line", "ring", "star", "tree", "mesh", "random"};
+
+using Setter = std::function<bool(Scenario&, const toml::node&)>;
+
+template <typename T>
+Setter set(T Scenario::*member) {
+    return [member](Scenario& s, const toml::node& node) {
+        using V = std::conditional_t<
+            std::is_same_v<T, bool>, bool,
+            std::conditional_t<std::is_same_v<T, std::string>, std::string, double>>;
+        const auto value = node.value<V>();
+        if (!value) return false;
+        if constexpr (std::is_arithmetic_v<V> && !std::is_same_v<V, bool>)
+            if (*value < 0) return false;
+        s.*member = static_cast<T>(*value);
+        return true;
+    };
+}
+
+const std::map<std::string_view, Setter>& setters() {
+    using S = Scenario;
+    static const std::map<std::string_view, Setter> kSetters{
+        {"topology", set(&S::topology)},       {"nodes", set(&S::nodes)},
+        {"levels", set(&S::levels)},           {"wide", set(&S::wide)},
+        {"scheduler", set(&S::scheduler)},     {"protection", set(&S::protection)},
+        {"link_mbps", set(&S::link_mbps)},     {"delay_ms", set(&S::delay_ms)},
+        {"loss", set(&S::loss)},               {"duplicate", set(&S::duplicate)},
+        {"reorder", set(&S::reorder)},         {"flows", set(&S::flows)},
+        {"sdus", set(&S::sdus)},               {"sdu_bytes_max", set(&S::sdu_bytes_max)},
+        {"reliable", set(&S::reliable)},       {"gap_ms", set(&S::gap_ms)},
+        {"closes_early", set(&S::closes_early)}, {"cuts", set(&S::cuts)},
+        {"silent_cuts", set(&S::silent_cuts)}, {"crashes", set(&S::crashes)},
+        {"partitions", set(&S::partitions)},   {"slow_readers", set(&S::slow_readers)},
+        {"crash_first", set(&S::crash_first)}, {"hostile", set(&S::hostile)},
+        {"safety_s", set(&S::safety_s)},       {"liveness_s", set(&S::liveness_s)},
+        {"checks_all_pairs", set(&S::checks_all_pairs)},
+    };
+    return kSetters;
+}
+
+}  // namespace
+
+Result<Scenario> Scenario::load(const std::string& path) {
+    toml::table file;
+    try {
+        file = toml::parse_file(path);
+    } catch (const toml::parse_error& error) {
+        return fail(EINVAL, "{}:{}: {}", path, error.source().begin.line, error.description());
+    }
+    Scenario out;
+    const std::size_t slash = path.rfind('/') + 1;
+    out.name = path.substr(slash, path.rfind('.') - slash);
+    for (const auto& [key, node] : file) {
+        const auto setter = setters().find(key.str());
+        if (setter == setters().end())
+            return fail(EINVAL, "{}:{}: key '{}' is unknown", path, node.source().begin.line,
+                        key.str());
+        if (!setter->second(out, node))
+            return fail(EINVAL, "{}:{}: '{}' cannot be that", path, node.source().begin.line,
+                        key.str());
+    }
+    if (std::find(std::begin(kTopologies), std::end(kTopologies), out.topology) ==
+        std::end(kTopologies))
+        return fail(EINVAL, "{}: topology '{}', expected line, ring, star, tree, mesh or random",
+                    path, out.topology);
+    if (out.nodes < 2 || out.levels < 1 || out.levels > 8)
+        return fail(EINVAL, "{}: at least 2 nodes and 1 to 8 levels", path);
+    return out;
+}
+
+// Every run draws other features ("swarm testing", Groce et al., ISSTA 2012): with fewer kinds of
+// trouble a run goes deeper.
+Scenario Scenario::draw(std::uint64_t seed) {
+    Rng rng(Rng(seed ^ 0x6469662d73696dull).next());
+    Scenario s;
+    s.seed = seed;
+    s.topology = kTopologies[rng.below(6)];
+    s.nodes = rng.between(2, 7);
+    s.levels = rng.chance(0.15) ? 2 : 1;
+    if (s.levels == 1 && rng.chance(0.05)) s.levels = 3;
+    if (s.levels > 1) s.nodes = std::min<std::size_t>(s.nodes, 4);
+    s.wide = rng.chance(0.2);
+    constexpr const char* kSchedulers[] = {"fifo", "pfifo", "wrr", "drr", "qos"};
+    s.scheduler = kSchedulers[rng.below(5)];
+    constexpr const char* kProtections[] = {"none", "none", "inet", "crc32c", "ttl"};
+    s.protection = kProtections[rng.below(5)];
+    s.link_mbps = rng.chance(0.2) ? 2 : 1000;
+    s.delay_ms = rng.chance(0.3) ? 20 : 1;
+    if (rng.chance(0.5)) s.loss = rng.chance(0.5) ? 0.05 : 0.01;
+    if (rng.chance(0.3)) s.duplicate = 0.02;
+    if (rng.chance(0.3)) s.reorder = 0.05;
+    s.flows = static_cast<unsigned>(rng.between(1, 8));
+    s.sdus = static_cast<unsigned>(rng.between(1, 200));
+    if (rng.chance(0.3)) s.sdu_bytes_max = 20'000;
+    s.gap_ms = rng.chance(0.5) ? 0 : 20;
+    if (rng.chance(0.3)) s.cuts = static_cast<unsigned>(rng.between(1, 3));
+    if (rng.chance(0.2)) s.silent_cuts = 1;
+    if (rng.chance(0.3)) s.crashes = static_cast<unsigned>(rng.between(1, 2));
+    if (rng.chance(0.1)) s.partitions = 1;
+    if (rng.chance(0.2)) s.slow_readers = 1;
+    s.crash_first = rng.chance(0.1);
+    s.hostile = s.nodes > 2 && s.levels == 1 && rng.chance(0.15);
+    return s;
+}
+
+std::string Scenario::to_string() const {
+    return fmt::format(
+        "{} seed {}: {} of {} nodes, {} level(s), {} bytes PCI, {}, {}; {} Mb/s, {} ms, loss {}, "
+        "duplicate {}, reorder {}; {} flows of {} SDUs to {} B, gap {} ms; cuts {}, silent {}, "
+        "crashes {}{}, partitions {}, slow {}{}",
+        name, seed, topology, nodes, levels, wide ? 34 : 28, scheduler, protection, link_mbps,
+        delay_ms, loss, duplicate, reorder, flows, sdus, sdu_bytes_max, gap_ms, cuts, silent_cuts,
+        crashes, crash_first ? " and the first" : "", partitions, slow_readers,
+        hostile ? ", hostile" : "");
+}
+
+}  // namespace sluice::sim

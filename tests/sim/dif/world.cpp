@@ -1,0 +1,421 @@
+#include "world.hpp"
+
+#include <fmt/format.h>
+
+#include "rina/cdap.hpp"
+
+namespace sluice::sim {
+
+namespace {
+
+std::string ipcp_name(unsigned level, std::size_t node) {
+    return fmt::format("{}{:04}.IPCP", static_cast<char>('a' + level), node);
+}
+
+}  // namespace
+
+World::World(const Scenario& scenario, bool prints)
+    : scenario_(scenario), env_(Rng(scenario.seed ^ 0x736c75696365ull).next(), prints) {
+    start_ = env_.now();
+    nodes_.resize(scenario_.nodes);
+    make_topology();
+    for (std::size_t n = 0; n < nodes_.size(); ++n) start_node(n);
+}
+
+// From the top down.
+World::~World() {
+    for (Node& node : nodes_)
+        while (!node.levels.empty()) node.levels.pop_back();
+}
+
+link_model::Config World::config_of(bool troubled) const {
+    link_model::Config c;
+    c.rate = link_model::Rate::limited(
+        static_cast<std::uint64_t>(scenario_.link_mbps * 1e6), 1'000'000);
+    c.delay = link_model::Delay::fixed(
+        Duration{static_cast<std::int64_t>(scenario_.delay_ms * 1e6)});
+    if (!troubled) return c;
+    if (scenario_.loss > 0) c.loss = link_model::Loss::uniform(scenario_.loss);
+    c.duplicate = scenario_.duplicate;
+    if (scenario_.reorder > 0)
+        c.reorder = link_model::Reorder::late(scenario_.reorder, Duration::milliseconds(3));
+    return c;
+}
+
+void World::make_topology() {
+    std::set<std::pair<std::size_t, std::size_t>> edges;
+    const std::size_t n = scenario_.nodes;
+    const std::string& t = scenario_.topology;
+    for (std::size_t i = 1; i < n; ++i) {
+        if (t == "line" || t == "ring") edges.insert({i - 1, i});
+        if (t == "star") edges.insert({0, i});
+        if (t == "tree") edges.insert({(i - 1) / 2, i});
+        if (t == "random") edges.insert({env_.rng.below(i), i});
+        if (t == "mesh")
+            for (std::size_t j = 0; j < i; ++j) edges.insert({j, i});
+    }
+    if (t == "ring" && n > 2) edges.insert({0, n - 1});
+    if (t == "random")
+        for (std::size_t i = 0; i < n / 2 + 1; ++i) {
+            const std::size_t a = env_.rng.below(n), b = env_.rng.below(n);
+            if (a != b) edges.insert({std::min(a, b), std::max(a, b)});
+        }
+    for (const auto& [a, b] : edges) {
+        Link link;
+        link.a = a;
+        link.b = b;
+        link.wire = std::make_unique<Wire>(env_, fmt::format("wire{}-{}", a, b), config_of(true));
+        links_.push_back(std::move(link));
+    }
+}
+
+void World::start_node(std::size_t n) {
+    Node& node = nodes_[n];
+    node.index = n;
+    ++node.life;
+    node.is_up = true;
+    node.upper_asked.assign(scenario_.levels, Instant{});
+    node.asked_at = Instant{};
+    for (unsigned level = 0; level < scenario_.levels; ++level) {
+        IpcProcessConfig c;
+        c.ipcp.name = ipcp_name(level, n);
+        c.ipcp.dif = fmt::format("{}.DIF", static_cast<char>('a' + level));
+        c.ipcp.first = n == 0 && node.life == 1;
+        c.ipcp.seed = scenario_.seed * 1009 + n * 31 + level * 7 + node.life;
+        c.ipcp.timers.keepalive = Duration::seconds(5);
+        if (scenario_.wide) c.ipcp.format = rina::kWideFormat;
+        c.scheduler = scenario_.scheduler;
+        c.protection = scenario_.protection;
+        if (level == 0)
+            for (Link& link : links_) {
+                if (link.a == n) c.lowers.push_back(&link.wire->end(0));
+                if (link.b == n) c.lowers.push_back(&link.wire->end(1));
+            }
+        else
+            c.lowers.push_back(node.levels.back().get());
+        node.levels.push_back(std::make_unique<IpcProcess>(env_, std::move(c)));
+        if (env_.verdicts.failed()) return;
+    }
+    node.apps = std::make_unique<Apps>(*this, n);
+    node.top().register_name(*node.apps, {fmt::format("app.{}", n), {}, {}, {}});
+}
+
+void World::crash_node(std::size_t n) {
+    Node& node = nodes_[n];
+    if (!node.is_up) return;
+    env_.trace.note(env_.now(), "crash", n);
+    // The links of it may notice, or not.
+    const bool silently = env_.rng.chance(0.5);
+    std::vector<Wire*> silent;
+    for (Link& link : links_)
+        if ((link.a == n || link.b == n) && silently && link.wire->is_up()) {
+            link.wire->cut(true);
+            silent.push_back(link.wire.get());
+        }
+    for (auto& c : connections_)
+        for (Connection::End& end : c->ends)
+            if (end.node == n && end.life == node.life && end.state != Connection::State::none) {
+                c->was_disturbed = true;
+                end.state = Connection::State::over;
+            }
+    node.is_up = false;
+    for (auto& level : node.levels) level->forget(*node.apps);
+    while (!node.levels.empty()) node.levels.pop_back();
+    for (Wire* wire : silent) wire->mend();
+    env_.clock.after(Duration::milliseconds(static_cast<std::int64_t>(env_.rng.between(10, 9000))),
+                     [this, n] { start_node(n); });
+}
+
+// ---- the operator, who wants all nodes in the DIF ----
+
+void World::supervise() {
+    for (Node& node : nodes_)
+        if (node.is_up) supervise_node(node);
+    for (Link& link : links_) {
+        Node &a = nodes_[link.a], &b = nodes_[link.b];
+        if (!a.is_up || !b.is_up || !link.wire->is_up() ||
+            !a.levels[0]->ipcp().is_member() || !b.levels[0]->ipcp().is_member() ||
+            env_.now() < link.asked_at + Duration::seconds(40))
+            continue;
+        bool has = false;
+        for (const mgmt::Enrollment::View& v : a.levels[0]->ipcp().enrollment().adjacencies()) {
+            const std::string* const lower = a.levels[0]->lower_of(v.port);
+            has = has || (lower != nullptr && *lower == link.wire->end(0).dif());
+        }
+        if (has) continue;
+        link.asked_at = env_.now();
+        a.levels[0]->enroll(link.wire->end(0).dif(), ipcp_name(0, link.b));
+    }
+    env_.clock.after(Duration::seconds(1), [this] { supervise(); });
+}
+
+void World::supervise_node(Node& node) {
+    constexpr Duration kPatience = Duration::seconds(12);
+    IpcProcess& lowest = *node.levels[0];
+    if (!lowest.ipcp().is_member() && (node.asked_at == Instant{} ||
+                                       env_.now() >= node.asked_at + kPatience)) {
+        std::vector<std::pair<Link*, std::size_t>> ways;
+        for (Link& link : links_) {
+            if (link.a != node.index && link.b != node.index) continue;
+            const std::size_t peer = link.a == node.index ? link.b : link.a;
+            if (nodes_[peer].is_up && link.wire->is_up() &&
+                nodes_[peer].levels[0]->ipcp().is_member())
+                ways.push_back({&link, peer});
+        }
+        if (!ways.empty()) {
+            const auto [link, peer] = ways[env_.rng.below(ways.size())];
+            node.asked_at = env_.now();
+            // By the enroller's name, or by that of the DIF.
+            lowest.enroll(link->wire->end(0).dif(),
+                          env_.rng.chance(0.3) ? "a.DIF" : ipcp_name(0, peer));
+        }
+    }
+    for (unsigned level = 1; level < node.levels.size(); ++level) {
+        IpcProcess& upper = *node.levels[level];
+        if (upper.ipcp().is_member() || !node.levels[level - 1]->ipcp().is_member() ||
+            (node.upper_asked[level] != Instant{} &&
+             env_.now() < node.upper_asked[level] + kPatience))
+            continue;
+        // Any that is a member; of a line, the one before.
+        std::vector<std::size_t> peers;
+        for (const Node& other : nodes_)
+            if (other.index != node.index && other.is_up && other.levels.size() > level &&
+                other.levels[level]->ipcp().is_member())
+                peers.push_back(other.index);
+        if (peers.empty()) continue;
+        node.upper_asked[level] = env_.now();
+        upper.enroll(node.levels[level - 1]->dif(),
+                     ipcp_name(level, peers[env_.rng.below(peers.size())]));
+    }
+}
+
+// ---- trouble and work ----
+
+// What shrinking leaves out is drawn all the same, so that the rest stays as it was.
+void World::plan(Duration from, Duration to, std::function<void()> act) {
+    const Instant when =
+        start_ + from +
+        Duration{static_cast<std::int64_t>(env_.rng.below(static_cast<std::uint64_t>(
+            std::max<std::int64_t>((to - from).ns, 1))))};
+    const std::size_t index = planned_++;
+    if (!scenario_.keep.empty() && (index >= scenario_.keep.size() || !scenario_.keep[index]))
+        return;
+    env_.clock.at(when, std::move(act));
+}
+
+void World::cut(std::size_t link, bool silently, Duration how_long) {
+    env_.trace.note(env_.now(), silently ? "silent cut" : "cut", link);
+    links_[link].wire->cut(silently);
+    env_.clock.after(how_long, [this, link] {
+        env_.trace.note(env_.now(), "mend", link);
+        links_[link].wire->mend();
+    });
+}
+
+void World::plan_trouble() {
+    const Duration end{static_cast<std::int64_t>(scenario_.safety_s * 1e9)};
+    const Duration begin = Duration::seconds(5);
+    const auto for_a_while = [this] {
+        return Duration::milliseconds(static_cast<std::int64_t>(env_.rng.between(100, 30'000)));
+    };
+    for (unsigned i = 0; i < scenario_.cuts + scenario_.silent_cuts; ++i)
+        plan(begin, end, [this, link = env_.rng.below(links_.size()), d = for_a_while(),
+                          silently = i >= scenario_.cuts] { cut(link, silently, d); });
+    for (unsigned i = 0; i < scenario_.crashes; ++i) {
+        const std::size_t n = nodes_.size() > 1 ? env_.rng.between(1, nodes_.size() - 1) : 0;
+        plan(begin, end, [this, n] { crash_node(n); });
+    }
+    if (scenario_.crash_first) plan(begin, end, [this] { crash_node(0); });
+    for (unsigned i = 0; i < scenario_.partitions; ++i) {
+        std::vector<bool> half(nodes_.size());
+        for (std::size_t n = 0; n < half.size(); ++n) half[n] = env_.rng.chance(0.5);
+        plan(begin, end, [this, half, d = for_a_while(), silently = env_.rng.chance(0.5)] {
+            for (std::size_t l = 0; l < links_.size(); ++l)
+                if (half[links_[l].a] != half[links_[l].b]) cut(l, silently, d);
+        });
+    }
+    for (unsigned i = 0; i < scenario_.slow_readers; ++i)
+        plan(begin, end, [this, n = env_.rng.below(nodes_.size())] {
+            if (nodes_[n].is_up) nodes_[n].top().set_reads_slowly(true);
+        });
+    if (scenario_.hostile)
+        for (unsigned i = 0; i < 300; ++i) plan(begin, end, [this] { attack(); });
+}
+
+void World::plan_work() {
+    const Duration end{static_cast<std::int64_t>(scenario_.safety_s * 1e9)};
+    for (unsigned i = 0; i < scenario_.flows; ++i) {
+        const std::size_t from = env_.rng.below(nodes_.size());
+        const std::size_t to = env_.rng.below(nodes_.size());
+        const bool reliable = env_.rng.chance(scenario_.reliable);
+        const bool leaves = env_.rng.chance(scenario_.closes_early);
+        const Duration stays =
+            Duration::milliseconds(static_cast<std::int64_t>(env_.rng.between(1, 5000)));
+        plan(end / 3, end, [this, from, to, reliable, leaves, stays] {
+            const auto id = static_cast<std::uint32_t>(connections_.size());
+            open_flow(from, to, reliable, scenario_.sdus);
+            if (leaves && id < connections_.size())
+                env_.clock.after(stays, [this, id] {
+                    if (connections_[id]->ends[0].state == Connection::State::open) leave(id, 0);
+                });
+        });
+    }
+}
+
+Bytes World::forge(Node& villain) {
+    const rina::Address own = villain.levels[0]->ipcp().address();
+    const Node& victim = nodes_[env_.rng.below(nodes_.size())];
+    const rina::Address target =
+        victim.is_up ? victim.levels[0]->ipcp().address() : rina::Address{1};
+    const rina::PciFormat format = scenario_.wide ? rina::kWideFormat : rina::kDefaultFormat;
+    rina::Pci pci;
+    pci.source = own;
+    pci.destination = target;
+    rina::CdapMessage m;
+    Bytes payload;
+    const auto as_management = [&](const rina::CdapMessage& message) {
+        pci.type = static_cast<std::uint8_t>(rina::PduType::management);
+        payload = rina::encode(message);
+    };
+    switch (env_.rng.below(8)) {
+        case 0:  // data for the connection-ids of others
+            pci.destination_cep = rina::CepId{static_cast<std::uint32_t>(env_.rng.below(8))};
+            pci.source_cep = rina::CepId{static_cast<std::uint32_t>(env_.rng.below(8))};
+            pci.sequence = env_.rng.below(100);
+            payload.resize(100);
+            break;
+        case 1: {  // another one's name on a message about a flow
+            rina::AData data;
+            data.source = target;
+            data.destination = target;
+            data.message.op = rina::OpCode::remove;
+            data.message.obj_class = rina::rib::kFlow.obj_class;
+            data.message.obj_name =
+                fmt::format("{}/{}", rina::rib::kFlow.obj_name, env_.rng.below(8));
+            if (env_.rng.chance(0.5)) data.source = own;
+            m.op = rina::OpCode::write;
+            m.obj_class = rina::rib::kAData.obj_class;
+            m.obj_name = rina::rib::kAData.obj_name;
+            m.value = rina::value_of(data);
+            as_management(m);
+            break;
+        }
+        case 2:  // link states of others
+        case 3: {
+            rina::LowerFlowList list;
+            rina::LowerFlow link;
+            link.local_node = ipcp_name(0, victim.index);
+            link.remote_node = ipcp_name(0, env_.rng.below(nodes_.size() + 2));
+            link.cost = 1;
+            link.sequence = static_cast<std::uint32_t>(env_.rng.below(1000));
+            list.flows.push_back(link);
+            m.op = env_.rng.chance(0.5) ? rina::OpCode::create : rina::OpCode::remove;
+            m.obj_class = rina::rib::kRouting.obj_class;
+            m.obj_name = rina::rib::kRouting.obj_name;
+            m.invoke_id = static_cast<std::int32_t>(env_.rng.between(1, 1u << 30));
+            m.value = rina::value_of(list);
+            pci.destination = rina::kThisHop;
+            as_management(m);
+            break;
+        }
+        case 4: {  // names by the dozen
+            rina::DftSlice slice;
+            for (int i = 0; i < 10; ++i)
+                slice.entries.push_back({{fmt::format("x{}", env_.rng.below(10'000)), {}, {}, {}},
+                                         ipcp_name(0, villain.index),
+                                         env_.rng.below(50)});
+            m.op = rina::OpCode::create;
+            m.obj_class = rina::rib::kDft.obj_class;
+            m.obj_name = rina::rib::kDft.obj_name;
+            m.invoke_id = static_cast<std::int32_t>(env_.rng.between(1, 1u << 30));
+            m.value = rina::value_of(slice);
+            pci.destination = rina::kThisHop;
+            as_management(m);
+            break;
+        }
+        case 5:  // objects without a value, as crash other implementations
+            m.op = rina::OpCode::create;
+            m.obj_class = rina::rib::kDft.obj_class;
+            m.obj_name = rina::rib::kDft.obj_name;
+            m.invoke_id = static_cast<std::int32_t>(env_.rng.between(1, 1u << 30));
+            pci.destination = rina::kThisHop;
+            as_management(m);
+            break;
+        case 6: return villain.levels[0]->last_frame();  // what came, back
+        default: {
+            Bytes noise(env_.rng.between(0, 120));
+            for (std::byte& b : noise) b = static_cast<std::byte>(env_.rng.next());
+            return noise;
+        }
+    }
+    pci.length = static_cast<std::uint32_t>(format.bytes() + payload.size());
+    Bytes out(pci.length);
+    rina::write(pci, format, out.data());
+    std::copy(payload.begin(), payload.end(), out.begin() + static_cast<long>(format.bytes()));
+    return out;
+}
+
+void World::attack() {
+    Node& villain = nodes_.back();
+    if (villain.is_up) villain.levels[0]->inject(forge(villain));
+}
+
+void World::calm() {
+    env_.trace.note(env_.now(), "trouble ends");
+    trouble_ = false;
+    for (Link& link : links_) {
+        link.wire->mend();
+        link.wire->set_config(config_of(false));
+    }
+    for (Node& node : nodes_)
+        if (node.is_up) node.top().set_reads_slowly(false);
+}
+
+void World::run_until(Instant end) {
+    // So many events a second of virtual time for each node would be a storm.
+    const std::uint64_t most = env_.clock.steps() + 50'000'000;
+    while (!env_.verdicts.failed() && env_.clock.step(end))
+        if (env_.clock.steps() > most) env_.verdicts.fail("storm", "events without end");
+}
+
+std::optional<std::pair<std::string, std::string>> World::run() {
+    plan_trouble();
+    plan_work();
+    supervise();
+    run_until(start_ + Duration{static_cast<std::int64_t>(scenario_.safety_s * 1e9)});
+    // Who crashed last is back.
+    if (!env_.verdicts.failed()) calm();
+    const Instant quiet = env_.now();
+    const Instant limit = quiet + Duration{static_cast<std::int64_t>(scenario_.liveness_s * 1e9)};
+    std::string why;
+    while (!env_.verdicts.failed() && env_.now() < limit) {
+        run_until(env_.now() + Duration::seconds(5));
+        if (!env_.verdicts.failed() && is_converged(&why)) break;
+    }
+    totals.converged_s = (env_.now() - quiet).to_seconds();
+    if (!env_.verdicts.failed() && !is_converged(&why)) env_.verdicts.fail("convergence", why);
+    // Whatever happened before, new flows are possible now.
+    const std::size_t before = connections_.size();
+    for (std::size_t i = 0; i < std::min<std::size_t>(nodes_.size(), 4); ++i)
+        if (!env_.verdicts.failed())
+            open_flow(i, (i + 1) % nodes_.size(), i % 2 == 0, std::min(scenario_.sdus, 20u));
+    run_until(env_.now() + Duration::seconds(60));
+    for (std::size_t i = before; i < connections_.size() && !env_.verdicts.failed(); ++i)
+        if (connections_[i]->ends[0].state != Connection::State::open)
+            env_.verdicts.fail("liveness", fmt::format("no flow when all is well: {}",
+                                                       connections_[i]->failure));
+    if (!env_.verdicts.failed()) check_flows();
+    for (const auto& c : connections_)
+        for (std::size_t side = 0; side < 2 && !env_.verdicts.failed(); ++side)
+            if (c->ends[side].state == Connection::State::open) leave(c->id, side);
+    run_until(env_.now() + Duration::seconds(40));
+    if (!env_.verdicts.failed()) check_rest();
+    for (const Node& node : nodes_)
+        for (const auto& level : node.levels) totals.messages += level->ipcp().messages_sent();
+    totals.steps = env_.clock.steps();
+    env_.trace.note(env_.now(), "end", totals.delivered, totals.steps);
+    if (!env_.verdicts.failed()) return std::nullopt;
+    return env_.verdicts.first();
+}
+
+}  // namespace sluice::sim

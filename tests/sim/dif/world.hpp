@@ -1,0 +1,123 @@
+#pragma once
+
+#include "ipc_process.hpp"
+#include "scenario.hpp"
+#include "wire.hpp"
+
+namespace sluice::sim {
+
+class World;
+
+// The applications of one node. What they send says whose it is, so that a wrong byte, a wrong
+// flow, a repetition and a gap show.
+class Apps final : public FlowUser {
+  public:
+    Apps(World& world, std::size_t node) : world_(world), node_(node) {}
+    void requested(Provider& dif, PortId flow, const rina::AppName& local,
+                   const rina::AppName& remote) override;
+    void allocated(Provider& dif, PortId flow, std::uint32_t cookie,
+                   const mgmt::FlowTerms& terms) override;
+    void failed(Provider& dif, std::uint32_t cookie, const std::string& why) override;
+    void closed(Provider& dif, PortId flow) override;
+    void arrived(Provider& dif, PortId flow, Bytes sdu) override;
+    void writable(Provider& dif, PortId flow) override;
+
+    std::map<PortId, std::pair<std::uint32_t, std::size_t>> ends;  // connection and side
+
+  private:
+    World& world_;
+    std::size_t node_;
+};
+
+struct Connection {
+    enum class State : std::uint8_t { none, asked, open, over };
+    std::uint32_t id = 0;
+    bool is_reliable = false, in_order = false;
+    std::uint32_t sdu_bytes_max = 0;  // what does not fit one PDU needs delimiting
+    Duration gap{};
+    struct End {
+        std::size_t node = 0;
+        State state = State::none;
+        std::uint64_t life = 0;  // of the node
+        PortId flow{};
+        std::uint32_t to_send = 0, sent = 0;
+        std::uint32_t next = 0;       // expected of the peer, at a reliable flow
+        std::set<std::uint32_t> seen;
+        std::uint32_t highest = 0;
+        bool is_writing = false;
+    } ends[2];
+    bool was_disturbed = false;  // an end's node crashed, the flow failed
+    std::string failure;
+};
+
+class World {
+  public:
+    World(const Scenario& scenario, bool prints);
+    ~World();
+    // Nothing, or the checker and what it found.
+    std::optional<std::pair<std::string, std::string>> run();
+
+    std::uint64_t digest() const noexcept { return env_.trace.digest(); }
+    std::size_t planned() const noexcept { return planned_; }
+    struct Totals {
+        std::uint64_t delivered = 0, allocated = 0, refused = 0, messages = 0, steps = 0;
+        double converged_s = 0;
+    } totals;
+
+  private:
+    friend class Apps;
+    struct Node {
+        std::size_t index = 0;
+        std::uint64_t life = 0;
+        bool is_up = false;
+        std::vector<std::unique_ptr<IpcProcess>> levels;
+        std::unique_ptr<Apps> apps;
+        Instant asked_at{};      // enrollment of the lowest level
+        std::vector<Instant> upper_asked;
+        IpcProcess& top() { return *levels.back(); }
+    };
+    struct Link {
+        std::size_t a = 0, b = 0;
+        std::unique_ptr<Wire> wire;
+        Instant asked_at{};
+    };
+
+    void make_topology();
+    void start_node(std::size_t n);
+    void crash_node(std::size_t n);
+    void supervise();
+    void supervise_node(Node& node);
+    void plan(Duration from, Duration to, std::function<void()> act);
+    void plan_trouble();
+    void plan_work();
+    void cut(std::size_t link, bool silently, Duration how_long);
+    void attack();
+    Bytes forge(Node& villain);
+    void calm();
+    link_model::Config config_of(bool troubled) const;
+
+    void open_flow(std::size_t from, std::size_t to, bool reliable, std::uint32_t sdus);
+    void write_some(std::uint32_t id, std::size_t side);
+    void end_of(std::uint32_t id, std::size_t side, const std::string& why);
+    void leave(std::uint32_t id, std::size_t side);
+    void on_sdu(std::uint32_t id, std::size_t side, const Bytes& sdu);
+
+    bool is_converged(std::string* why);
+    bool level_is_converged(unsigned level, std::string* why);
+    bool check_paths(unsigned level, std::string* why);
+    void check_flows();
+    void check_rest();
+    void run_until(Instant end);
+
+    Scenario scenario_;
+    Env env_;
+    std::vector<Node> nodes_;
+    std::vector<Link> links_;
+    std::vector<std::unique_ptr<Connection>> connections_;
+    bool trouble_ = true;
+    std::size_t planned_ = 0;
+    Instant start_{};
+    Bytes captured_;
+};
+
+}  // namespace sluice::sim
