@@ -49,6 +49,7 @@ struct Options {
     std::size_t nodes = 0;
     Duration delay = Duration::milliseconds(1);
     double wall_s_max = 600;        // for one event
+    Duration gather{};
     Duration virtual_max = Duration::seconds(4 * 3600);
     double rss_gib_max = 14;
 };
@@ -203,6 +204,8 @@ class World {
         c.dif = "n.DIF";
         c.first = i == 0;
         c.seed = i + 1;
+        c.shared = &shared_;
+        c.gather = options_.gather;
         for (const std::size_t l : nodes_[i].links) c.lower_difs.push_back(dif(l));
         auto made = Ipcp::create(now_, std::move(c));
         if (!made) {
@@ -506,6 +509,7 @@ class World {
 
     const Options& options_;
     const Topology& topology_;
+    SharedValues shared_;
     std::vector<Node> nodes_;
     std::vector<Link> links_;
     std::deque<Event> events_;  // all take the same time, so they come in order
@@ -578,6 +582,8 @@ std::optional<Options> parse(int argc, char** argv) {
             o.nodes = std::strtoul(argv[i], nullptr, 10);
         else if (key == "--delay-us")
             o.delay = Duration::microseconds(std::strtol(argv[i], nullptr, 10));
+        else if (key == "--gather-ms")
+            o.gather = Duration::milliseconds(std::strtol(argv[i], nullptr, 10));
         else if (key == "--wall-max-s")
             o.wall_s_max = std::strtod(argv[i], nullptr);
         else if (key == "--rss-max-gib")
@@ -594,7 +600,8 @@ int main(int argc, char** argv) {
     const std::optional<Options> options = parse(argc, argv);
     if (!options) {
         fmt::print(stderr, "usage: convergence [--quick] [--json FILE] [--topology NAME] "
-                           "[--nodes N] [--delay-us N] [--wall-max-s N] [--rss-max-gib N]\n");
+                           "[--nodes N] [--delay-us N] [--gather-ms N] [--wall-max-s N] "
+                           "[--rss-max-gib N]\n");
         return EXIT_FAILURE;
     }
     std::vector<std::size_t> sizes{10, 30, 100, 300};

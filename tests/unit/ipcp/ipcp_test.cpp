@@ -39,7 +39,7 @@ class World {
     };
 
     World(std::size_t size, const std::vector<std::pair<std::size_t, std::size_t>>& edges,
-          std::uint64_t seed = 1)
+          std::uint64_t seed = 1, Duration gather = {}, SharedValues* shared = nullptr)
         : rng_(seed) {
         for (const auto& [a, b] : edges) links.push_back({a, b});
         for (std::size_t i = 0; i < size; ++i) {
@@ -48,6 +48,8 @@ class World {
             c.dif = "n.DIF";
             c.first = i == 0;
             c.seed = seed * 1000 + i;
+            c.gather = gather;
+            c.shared = shared;
             for (std::size_t l = 0; l < links.size(); ++l)
                 if (links[l].a == i || links[l].b == i) c.lower_difs.push_back(dif(l));
             auto made = Ipcp::create(now, c);
@@ -424,6 +426,32 @@ TEST_CASE("Random graphs converge, also where messages are lost", "[ipcp]") {
             CHECK(w[i].drops(IpcpDrop::unknown_object) == 0);
         }
     }
+}
+
+TEST_CASE("News that is gathered takes fewer messages to the same end", "[ipcp]") {
+    const auto messages = [](Duration gather) {
+        SharedValues shared;
+        World w(16, {{0, 1}, {0, 2}, {0, 3}, {0, 4}, {0, 5}, {1, 6}, {1, 7}, {1, 8}, {2, 9},
+                     {2, 10}, {2, 11}, {3, 12}, {3, 13}, {4, 14}, {4, 15}, {5, 15}, {6, 14}},
+                3, gather, &shared);
+        w.join_all();
+        // Both at once, so that one message can tell of them.
+        const std::uint64_t before = w.delivered;
+        for (int i = 0; i < 5; ++i)
+            w[9].register_application(w.now, app("app" + std::to_string(i)));
+        w[9].unregister_application(w.now, app("app0"));
+        w.run(Duration::seconds(5));
+        const std::uint64_t spent = w.delivered - before;
+        w.cut(16);
+        w.run(Duration::seconds(5));
+        w.check_converged();
+        w.links[16].up = true;
+        w.run(Duration::seconds(30));
+        w.check_converged();
+        CHECK(w[0].dft().size() == 4);
+        return spent;
+    };
+    CHECK(messages(Duration::milliseconds(20)) * 2 < messages(Duration{}));
 }
 
 TEST_CASE("The same seed gives the same messages", "[ipcp]") {

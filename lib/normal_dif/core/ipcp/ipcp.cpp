@@ -1,6 +1,8 @@
 #include "normal_dif/core/ipcp/ipcp.hpp"
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <limits>
 #include <utility>
 
@@ -17,6 +19,7 @@ namespace {
 
 // In one message: with names as long as they may be, it still fits the 8 KiB that rlite reads.
 constexpr std::size_t kEntriesInMessage = 10;
+constexpr std::size_t kMessageBytes = 7 * 1024;  // of entries, where we count them
 
 // Management messages may be lost on the way through the DIF, so what we registered gets a new
 // number now and then, as link states do; rlite takes that for news and passes it on.
@@ -58,15 +61,40 @@ rina::AppName name_of(const std::string& text) {
     return name ? std::move(*name) : rina::AppName{text, {}, {}, {}};
 }
 
-// A list as the object that carries it.
+// How many bytes of a message an entry takes at most.
+std::size_t bytes_of(const rina::NeighborCandidate& c) {
+    std::size_t bytes = 32 + c.process.size() + c.instance.size();
+    for (const std::string& dif : c.lower_difs) bytes += 4 + dif.size();
+    return bytes;
+}
+std::size_t bytes_of(const rina::LowerFlow& f) {
+    return 48 + f.local_node.size() + f.remote_node.size();
+}
+std::size_t bytes_of(const rina::DftEntry& e) {
+    const rina::AppName& name = e.application;
+    return 56 + name.process.size() + name.instance.size() + name.entity.size() +
+           name.entity_instance.size() + e.ipcp.size();
+}
+std::size_t bytes_of(const rina::AddrAllocRequest& r) { return 32 + r.requestor.size(); }
+
+// What an entry is about.
+std::string key_of(const rina::NeighborCandidate& c) { return node_name(c); }
+std::string key_of(const rina::LowerFlow& f) { return f.local_node + '\n' + f.remote_node; }
+std::string key_of(const rina::DftEntry& e) {
+    return rina::rlite_name(e.application) + '\n' + e.ipcp;
+}
+std::string key_of(const rina::AddrAllocRequest& r) { return fmt::to_string(r.address.value); }
+
 template <typename List>
-auto& entries_of(List& list) {
-    if constexpr (requires { list.candidates; })
-        return list.candidates;
-    else if constexpr (requires { list.flows; })
-        return list.flows;
+rina::RibName list_name() {
+    if constexpr (std::is_same_v<List, rina::NeighborCandidateList>)
+        return rina::rib::kNeighbors;
+    else if constexpr (std::is_same_v<List, rina::LowerFlowList>)
+        return rina::rib::kRouting;
+    else if constexpr (std::is_same_v<List, rina::DftSlice>)
+        return rina::rib::kDft;
     else
-        return list.entries;
+        return rina::rib::kAddresses;
 }
 
 }  // namespace
@@ -93,8 +121,11 @@ Result<std::unique_ptr<Ipcp>> Ipcp::create(Instant now, IpcpConfig config) {
 Ipcp::Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routing)
     : config_(std::move(config)),
       enrollment_({name_of(config_.name), config_.dif, config_.enroller, config_.timers}, *this),
-      members_(config_.name),
-      lfdb_(config_.name),
+      own_values_(config_.shared == nullptr ? std::make_unique<SharedValues>(config_.seed)
+                                            : nullptr),
+      members_(config_.name, {}, config_.shared == nullptr ? own_values_.get() : config_.shared),
+      lfdb_(config_.name, {}, kLfdbTimes,
+            config_.shared == nullptr ? &own_values_->names : &config_.shared->names),
       dft_(config_.name, {}, kDirectoryTimes),
       addresses_(config_.name, config_.addresses, Rng(config_.seed)),
       routing_(std::move(routing)),
@@ -246,13 +277,14 @@ void Ipcp::make_rib() {
     add_table<rina::LowerFlowList>(
         rina::rib::kRouting, "link states", [this](Action action, const rina::LowerFlowList& list) {
             const auto changes = lfdb_.apply(context_.now, action, list, context_.peer);
-            flood<rina::LowerFlowList>(changes, rina::rib::kRouting, context_.port);
+            flood<rina::LowerFlowList>(context_.now, changes, rina::rib::kRouting, context_.port);
             if (changes.changed) routes_dirty(context_.now);
         });
     add_table<rina::DftSlice>(
         rina::rib::kDft, "where applications are registered",
         [this](Action action, const rina::DftSlice& slice) {
-            flood<rina::DftSlice>(dft_.apply(context_.now, action, slice, context_.peer),
+            flood<rina::DftSlice>(context_.now,
+                                  dft_.apply(context_.now, action, slice, context_.peer),
                                   rina::rib::kDft, context_.port);
         });
     add_table<rina::AddrAllocRequest>(
@@ -300,25 +332,48 @@ void Ipcp::object_message(Instant now, N1PortId port, const std::string& peer,
 template <typename List, typename Object>
 void Ipcp::tell(N1PortId port, OpCode op, rina::RibName object,
                 const std::vector<Object>& entries) {
-    for (std::size_t at = 0; at < entries.size(); at += kEntriesInMessage) {
-        const auto begin = entries.begin() + static_cast<std::ptrdiff_t>(at);
-        const auto n = std::min(kEntriesInMessage, entries.size() - at);
-        if constexpr (std::is_same_v<List, Object>) {
-            for (std::size_t i = 0; i < n; ++i)
-                enrollment_.send_request(port, op, object, rina::value_of(begin[
-                                             static_cast<std::ptrdiff_t>(i)]));
-        } else {
-            List list;
-            entries_of(list).assign(begin, begin + static_cast<std::ptrdiff_t>(n));
-            enrollment_.send_request(port, op, object, rina::value_of(list));
+    if constexpr (std::is_same_v<List, Object>) {
+        for (const Object& entry : entries)
+            enrollment_.send_request(port, op, object, rina::value_of(entry));
+    } else {
+        List list;
+        std::vector<Object>& batch = entries_of(list);
+        std::size_t bytes = 0;
+        const auto send = [&] {
+            if (!batch.empty()) enrollment_.send_request(port, op, object, rina::value_of(list));
+            batch.clear();
+            bytes = 0;
+        };
+        for (const Object& entry : entries) {
+            const std::size_t more = bytes_of(entry);
+            if (config_.gather.ns == 0 ? batch.size() >= kEntriesInMessage
+                                       : bytes + more > kMessageBytes)
+                send();
+            batch.push_back(entry);
+            bytes += more;
         }
+        send();
     }
 }
 
 template <typename List, typename Object>
-void Ipcp::flood(const Changes<Object>& changes, rina::RibName object,
+void Ipcp::flood(Instant now, const Changes<Object>& changes, rina::RibName object,
                  std::optional<N1PortId> from) {
     if (changes.silent()) return;
+    // Claims do not wait: how long they may be objected to is counted from now.
+    if constexpr (!std::is_same_v<List, Object>) {
+        if (config_.gather.ns > 0) {
+            // Who becomes a neighbour later is told everything.
+            if (ports_.empty()) return;
+            auto& news = std::get<Held<List>>(held_).news;
+            for (const Object& o : changes.create) news.push_back({OpCode::create, o, from});
+            for (const Object& o : changes.remove) news.push_back({OpCode::remove, o, from});
+            for (const Object& o : changes.create_all) news.push_back({OpCode::create, o, {}});
+            for (const Object& o : changes.remove_all) news.push_back({OpCode::remove, o, {}});
+            held_until_ = std::min(held_until_, now + config_.gather);
+            return;
+        }
+    }
     for (const Enrollment::View& a : enrollment_.adjacencies()) {
         if (a.step != Enrollment::Step::up) continue;
         if (from != a.port) {
@@ -330,9 +385,45 @@ void Ipcp::flood(const Changes<Object>& changes, rina::RibName object,
     }
 }
 
+template <typename List>
+void Ipcp::tell_held() {
+    auto news = std::exchange(std::get<Held<List>>(held_).news, {});
+    if (news.empty()) return;
+    // Only the last of what happened to an entry: to tell of a member's address that was another
+    // for a moment would make those further on doubt what it came back to.
+    std::set<std::string> later;
+    for (auto one = news.rbegin(); one != news.rend(); ++one)
+        one->over = !later.insert(key_of(one->object)).second;
+    std::erase_if(news, [](const auto& one) { return one.over; });
+    std::vector<EntryOf<List>> batch;
+    for (const Enrollment::View& a : enrollment_.adjacencies()) {
+        if (a.step != Enrollment::Step::up) continue;
+        OpCode op = OpCode::create;
+        const auto send = [&] {
+            tell<List>(a.port, op, list_name<List>(), batch);
+            batch.clear();
+        };
+        for (const auto& one : news) {
+            if (one.from == a.port) continue;
+            if (one.op != op) send();
+            op = one.op;
+            batch.push_back(one.object);
+        }
+        send();
+    }
+}
+
+void Ipcp::tell_all_held() {
+    held_until_ = Instant::never();
+    tell_held<rina::NeighborCandidateList>();
+    tell_held<rina::LowerFlowList>();
+    tell_held<rina::DftSlice>();
+    tell_held<rina::AddrAllocEntries>();
+}
+
 void Ipcp::members_changed(Instant now, const NeighborTable::Changed& changes,
                            std::optional<N1PortId> from) {
-    flood<rina::NeighborCandidateList>(changes, rina::rib::kNeighbors, from);
+    flood<rina::NeighborCandidateList>(now, changes, rina::rib::kNeighbors, from);
     if (changes.changed) routes_dirty(now);
     for (const auto* const gone : {&changes.remove, &changes.remove_all})
         for (const rina::NeighborCandidate& member : *gone)
@@ -342,8 +433,8 @@ void Ipcp::members_changed(Instant now, const NeighborTable::Changed& changes,
 
 void Ipcp::carry_out(Instant now, const AddressAllocator::Output& out,
                      std::optional<N1PortId> from) {
-    flood<rina::AddrAllocRequest>(out.claims, rina::rib::kAddressClaim, from);
-    flood<rina::AddrAllocEntries>(out.entries, rina::rib::kAddresses, from);
+    flood<rina::AddrAllocRequest>(now, out.claims, rina::rib::kAddressClaim, from);
+    flood<rina::AddrAllocEntries>(now, out.entries, rina::rib::kAddresses, from);
     for (const rina::AddrAllocRequest& nack : out.nacks) {
         const auto to = members_.address_of(nack.requestor);
         if (!to) continue;
@@ -445,7 +536,8 @@ void Ipcp::adjacency_up(Instant now, N1PortId port, const std::string& peer, boo
     std::vector<N1PortId>& ports = ports_[peer];
     ports.push_back(port);
     members_.set_enrolled(peer, true);
-    flood<rina::LowerFlowList>(lfdb_.add_neighbor(now, peer), rina::rib::kRouting, std::nullopt);
+    flood<rina::LowerFlowList>(now, lfdb_.add_neighbor(now, peer), rina::rib::kRouting,
+                               std::nullopt);
     tell<rina::NeighborCandidateList>(port, OpCode::create, rina::rib::kNeighbors,
                                       members_.snapshot());
     tell<rina::LowerFlowList>(port, OpCode::create, rina::rib::kRouting, lfdb_.snapshot(now));
@@ -477,7 +569,7 @@ void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, A
         if (ports.empty()) {
             ports_.erase(peer);
             members_.set_enrolled(peer, false);
-            flood<rina::LowerFlowList>(lfdb_.remove_neighbor(now, peer), rina::rib::kRouting,
+            flood<rina::LowerFlowList>(now, lfdb_.remove_neighbor(now, peer), rina::rib::kRouting,
                                        std::nullopt);
             if (lost && lower != lower_of_.end() && config_.reconnect.ns != 0)
                 lost_[peer] = {lower->second, now + config_.reconnect};
@@ -512,11 +604,11 @@ Result<> Ipcp::disconnect(Instant now, const std::string& neighbor) {
 }
 
 void Ipcp::register_application(Instant now, const rina::AppName& name) {
-    flood<rina::DftSlice>(dft_.add(now, name), rina::rib::kDft, std::nullopt);
+    flood<rina::DftSlice>(now, dft_.add(now, name), rina::rib::kDft, std::nullopt);
 }
 
 void Ipcp::unregister_application(Instant now, const rina::AppName& name) {
-    flood<rina::DftSlice>(dft_.remove(now, name), rina::rib::kDft, std::nullopt);
+    flood<rina::DftSlice>(now, dft_.remove(now, name), rina::rib::kDft, std::nullopt);
     flows_.on_unregister(now, name, flow_out_);
     take_flow_actions();
 }
@@ -612,6 +704,7 @@ void Ipcp::on_timeout(Instant now) {
         flows_.on_timeout(now, flow_out_);
         take_flow_actions();
     }
+    if (now >= held_until_) tell_all_held();
     if (schedule_.is_due(now)) compute_routes(now);
 }
 
@@ -619,9 +712,9 @@ void Ipcp::tick(Instant now) {
     tick_at_ = now + kManagementTick;
     members_changed(now, members_.tick(now), std::nullopt);
     const auto links = lfdb_.tick(now);
-    flood<rina::LowerFlowList>(links, rina::rib::kRouting, std::nullopt);
+    flood<rina::LowerFlowList>(now, links, rina::rib::kRouting, std::nullopt);
     if (links.changed) routes_dirty(now);
-    flood<rina::DftSlice>(dft_.tick(now), rina::rib::kDft, std::nullopt);
+    flood<rina::DftSlice>(now, dft_.tick(now), rina::rib::kDft, std::nullopt);
     addresses_.tick();
     if (member_ && !own_claim_ && config_.addresses.policy == AddressPolicy::distributed &&
         AddressAllocator::must_move(members_)) {
@@ -641,7 +734,7 @@ void Ipcp::call_again(Instant now) {
 
 Instant Ipcp::next_deadline() {
     Instant next = std::min({enrollment_.next_deadline(), addresses_.next_deadline(), tick_at_,
-                             schedule_.next_deadline(), flows_.next_deadline()});
+                             schedule_.next_deadline(), flows_.next_deadline(), held_until_});
     for (const auto& [peer, lost] : lost_) next = std::min(next, lost.call_at);
     return next;
 }

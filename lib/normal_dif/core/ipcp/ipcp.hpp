@@ -5,6 +5,9 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -47,7 +50,7 @@ struct ReleaseLowerFlow {
 struct PublishRoutes {
     std::vector<rmt::Route> routes;
 };
-// From now on these are ours; PDUs to the address before are still taken for a while.
+// From now on this is ours, and not the one before: another member may have that.
 struct AddressChanged {
     rina::Address address{};
 };
@@ -76,6 +79,13 @@ struct IpcpConfig {
     Duration reconnect = Duration::seconds(10);  // lost neighbours are called again; 0: never
     RoutingSchedule::Config routing_schedule;
     std::uint64_t seed = 1;
+    // News is gathered for this long before others are told of it, in messages as large as rlite
+    // can read. 0: at once, ten entries in a message, as rlite has it. In a large DIF much happens
+    // at a time, and one message for each of it is what members are busy with.
+    Duration gather{};
+    // Where names and members are kept, for several IPC processes in one thread; it must outlive
+    // them. nullptr: it has its own.
+    SharedValues* shared = nullptr;
     // The name and the format in it are taken from here.
     FlowAllocatorConfig flows;
     QosCubes cubes;
@@ -99,6 +109,20 @@ enum class IpcpDrop : std::uint8_t {
 };
 inline constexpr std::size_t kIpcpDropCount = 7;
 const char* to_string(IpcpDrop drop) noexcept;
+
+// A list as the object that carries it.
+template <typename List>
+auto& entries_of(List& list) {
+    if constexpr (requires { list.candidates; })
+        return list.candidates;
+    else if constexpr (requires { list.flows; })
+        return list.flows;
+    else
+        return list.entries;
+}
+template <typename List>
+using EntryOf = typename std::remove_cvref_t<decltype(
+    entries_of(std::declval<List&>()))>::value_type;
 
 class Ipcp final : private EnrollmentHost, private FlowDirectory {
   public:
@@ -196,8 +220,11 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
         std::string peer;
     };
     template <typename List, typename Object>
-    void flood(const Changes<Object>& changes, rina::RibName object,
+    void flood(Instant now, const Changes<Object>& changes, rina::RibName object,
                std::optional<rmt::N1PortId> from);
+    template <typename List>
+    void tell_held();
+    void tell_all_held();
     template <typename List, typename Object>
     void tell(rmt::N1PortId port, rina::OpCode op, rina::RibName object,
               const std::vector<Object>& entries);
@@ -220,6 +247,7 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
 
     IpcpConfig config_;
     Enrollment enrollment_;
+    std::unique_ptr<SharedValues> own_values_;  // unless they are somebody else's
     NeighborTable members_;
     Lfdb lfdb_;
     Dft dft_;
@@ -247,6 +275,21 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     std::vector<rmt::Route> routes_;
     Instant tick_at_{};
     std::int32_t a_data_id_ = 2;  // rlite's first is 3
+    // News that waits, in the order in which it came, and who told us.
+    template <typename List>
+    struct Held {
+        struct News {
+            rina::OpCode op;
+            EntryOf<List> object;
+            std::optional<rmt::N1PortId> from;
+            bool over = false;
+        };
+        std::vector<News> news;
+    };
+    std::tuple<Held<rina::NeighborCandidateList>, Held<rina::LowerFlowList>, Held<rina::DftSlice>,
+               Held<rina::AddrAllocEntries>>
+        held_;
+    Instant held_until_ = Instant::never();
     std::array<std::uint64_t, kIpcpDropCount> drops_{};
     std::uint64_t messages_sent_ = 0;
     std::vector<IpcpAction> actions_;
