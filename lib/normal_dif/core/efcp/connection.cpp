@@ -1,6 +1,7 @@
 #include "normal_dif/core/efcp/connection.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "normal_dif/core/efcp/control_pdu.hpp"
 
@@ -37,18 +38,16 @@ rina::Pci header(const ConnectionIds& ids) noexcept {
 
 }  // namespace
 
-Connection::Connection(const ConnectionIds& ids, const EfcpPolicies& policies,
-                       const rina::PciFormat& format) noexcept
-    : policies_(policies),
-      format_(format),
+Connection::Connection(const ConnectionIds& ids, ProfileRef profile) noexcept
+    : profile_(std::move(profile)),
       header_(header(ids)),
-      space_(format.sequence),
-      ack_threshold_(ack_threshold(policies)),
-      control_type_(control_type(policies)),
-      has_acks_(policies.window.has_value() || policies.reliable()),
-      is_rlite_(policies.dialect == Dialect::rlite),
-      sender_(policies_, format_, header_),
-      receiver_(policies_, format_) {}
+      space_(format().sequence),
+      ack_threshold_(ack_threshold(policies())),
+      control_type_(control_type(policies())),
+      has_acks_(policies().window.has_value() || policies().reliable()),
+      is_rlite_(policies().dialect == Dialect::rlite),
+      sender_(policies(), format(), header_),
+      receiver_(policies(), format()) {}
 
 // ---- receiving ---------------------------------------------------------------------------------
 
@@ -105,12 +104,12 @@ bool Connection::on_control(Instant now, const RxItem& item) noexcept {
     const bool is_known = type == static_cast<std::uint8_t>(rina::PduType::ack) ||
                           type == static_cast<std::uint8_t>(rina::PduType::flow_control) ||
                           type == static_cast<std::uint8_t>(rina::PduType::ack_flow_control) ||
-                          (has_sack(type) && policies_.sack) || (is_rendezvous && !is_rlite_);
-    if (!has_acks_ || !is_known || item.bytes.size() < format_.control_bytes()) return false;
-    const rina::ControlPdu fields = rina::parse_control(item.bytes, format_);
-    const bool is_marked = policies_.ecn && (item.pci.flags & rina::pci_flag::kEcn) != 0;
+                          (has_sack(type) && policies().sack) || (is_rendezvous && !is_rlite_);
+    if (!has_acks_ || !is_known || item.bytes.size() < format().control_bytes()) return false;
+    const rina::ControlPdu fields = rina::parse_control(item.bytes, format());
+    const bool is_marked = policies().ecn && (item.pci.flags & rina::pci_flag::kEcn) != 0;
     if (has_sack(type)) {
-        const auto blocks = parse_sack(item.bytes, format_);
+        const auto blocks = parse_sack(item.bytes, format());
         if (!blocks || !sender_.on_control(now, type, fields, is_marked)) return false;
         for (const SackBlock& block : *blocks) sender_.on_sack(now, block);
     } else if (!sender_.on_control(now, type, fields, is_marked)) {
@@ -126,11 +125,11 @@ bool Connection::on_control(Instant now, const RxItem& item) noexcept {
 // Now, or when the A-timer fires.
 void Connection::acknowledge(Instant now, Outbox& out) noexcept {
     if (!receiver_.is_ack_owed()) return;
-    if (receiver_.is_ack_urgent() || policies_.a_timer.ns == 0 || now >= ack_at_ ||
+    if (receiver_.is_ack_urgent() || policies().a_timer.ns == 0 || now >= ack_at_ ||
         receiver_.is_ack_due(ack_threshold_)) {
         send_control(out, control_type_);
     } else if (ack_at_.is_never()) {
-        ack_at_ = now + policies_.a_timer;
+        ack_at_ = now + policies().a_timer;
     }
 }
 
@@ -141,15 +140,15 @@ void Connection::send_control(Outbox& out, std::uint8_t type) noexcept {
     item.pci = header_;
     item.pci.type = type;
     item.pci.sequence = space_.wrap(control_next_++);
-    if (congestion_seen_ && policies_.ecn) item.pci.flags |= rina::pci_flag::kEcn;
+    if (congestion_seen_ && policies().ecn) item.pci.flags |= rina::pci_flag::kEcn;
     congestion_seen_ = false;
     item.fields.last_control_received = space_.wrap(control_received_);
     item.fields.my_lwe = space_.wrap(sender_.told_lwe());
     item.fields.my_rwe = space_.wrap(sender_.window_edge());
     receiver_.on_ack_sent(item);
     if (!has_sack(type)) item.sack.clear();
-    item.pci.length = static_cast<std::uint32_t>(format_.control_bytes() +
-                                                 item.sack.size() * 2 * format_.sequence);
+    item.pci.length = static_cast<std::uint32_t>(format().control_bytes() +
+                                                 item.sack.size() * 2 * format().sequence);
     ack_at_ = Instant::never();
 }
 
@@ -185,31 +184,31 @@ void Connection::probe(Instant now, Outbox& out) noexcept {
         send_control(out, static_cast<std::uint8_t>(rina::PduType::rendezvous));
         // What a sender without retransmission has sent does not come again.
         out.control[out.control.size() - 1].fields.my_lwe = space_.wrap(
-            policies_.reliable() ? sender_.unacked() : sender_.next_sequence());
+            policies().reliable() ? sender_.unacked() : sender_.next_sequence());
         return;
     }
     // rlite has no rendezvous, but answers a number it has had at once (kernel/normal.c there).
     ControlItem& item = out.control.add();
     item.pci = header_;
     item.pci.sequence = space_.wrap(sender_.unacked() - 1);
-    item.pci.length = static_cast<std::uint32_t>(format_.bytes());
+    item.pci.length = static_cast<std::uint32_t>(format().bytes());
     item.sack.clear();
 }
 
 Instant Connection::sender_inactive_at() const noexcept {
-    if (!policies_.dtcp_present || sender_.is_run_pending() || sender_.active_at().is_never())
+    if (!policies().dtcp_present || sender_.is_run_pending() || sender_.active_at().is_never())
         return Instant::never();
     // With something to send, probes and retransmissions see to it; where there are neither, a new
     // run is how to get on.
-    const bool can_restart = is_rlite_ && !policies_.reliable() && policies_.window;
+    const bool can_restart = is_rlite_ && !policies().reliable() && policies().window;
     if (!sender_.empty() && !can_restart) return Instant::never();
-    return sender_.active_at() + policies_.delta_t() * 3;
+    return sender_.active_at() + policies().delta_t() * 3;
 }
 
 Instant Connection::receiver_inactive_at() const noexcept {
-    if (!policies_.dtcp_present || receiver_.is_run_expected() || received_at_.is_never())
+    if (!policies().dtcp_present || receiver_.is_run_expected() || received_at_.is_never())
         return Instant::never();
-    return received_at_ + policies_.delta_t() * 2;
+    return received_at_ + policies().delta_t() * 2;
 }
 
 void Connection::check_inactivity(Instant now) noexcept {

@@ -6,6 +6,7 @@
 #include "base/instant.hpp"
 #include "normal_dif/core/efcp/outbox.hpp"
 #include "normal_dif/core/efcp/policies.hpp"
+#include "normal_dif/core/efcp/profile.hpp"
 #include "normal_dif/core/efcp/receiver.hpp"
 #include "normal_dif/core/efcp/sender.hpp"
 
@@ -39,8 +40,11 @@ class Connection {
     };
 
     // The policies and the format must pass check(). Nothing is allocated before the first use.
+    Connection(const ConnectionIds& ids, ProfileRef profile) noexcept;
+    // With a profile of its own.
     Connection(const ConnectionIds& ids, const EfcpPolicies& policies,
-               const rina::PciFormat& format) noexcept;
+               const rina::PciFormat& format)
+        : Connection(ids, ProfileRef({policies, format})) {}
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
 
@@ -74,10 +78,10 @@ class Connection {
     bool holds_nothing() const noexcept { return sender_.empty() && !receiver_.is_holding(); }
 
     std::uint32_t user_data_max() const noexcept {
-        return static_cast<std::uint32_t>(format_.pdu_bytes_max() - format_.bytes());
+        return static_cast<std::uint32_t>(format().pdu_bytes_max() - format().bytes());
     }
-    const EfcpPolicies& policies() const noexcept { return policies_; }
-    const rina::PciFormat& format() const noexcept { return format_; }
+    const EfcpPolicies& policies() const noexcept { return profile_->policies; }
+    const rina::PciFormat& format() const noexcept { return profile_->format; }
     const Sender& sender() const noexcept { return sender_; }
     const Receiver& receiver() const noexcept { return receiver_; }
 
@@ -98,8 +102,7 @@ class Connection {
     Instant sender_inactive_at() const noexcept;
     Instant receiver_inactive_at() const noexcept;
 
-    EfcpPolicies policies_;
-    rina::PciFormat format_;
+    ProfileRef profile_;
     rina::Pci header_;  // of what is sent
     SeqSpace space_;
     std::uint32_t ack_threshold_;
@@ -123,7 +126,8 @@ class Connection {
     Sender sender_;
     Receiver receiver_;
 };
-// An idle flow has nothing else: all queues are allocated when they are needed first.
-static_assert(sizeof(Connection) <= 1024);
+// An idle flow has nothing else: all queues, and what is known of the path, are allocated when they
+// are needed first, and given back after 3 delta-t without traffic.
+static_assert(sizeof(Connection) <= 704);
 
 }  // namespace sluice::efcp

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <new>
 
 #include "normal_dif/core/efcp/control_pdu.hpp"
 
@@ -51,18 +52,29 @@ Sender::Sender(const EfcpPolicies& policies, const rina::PciFormat& format,
       scan_(next_),
       recovery_(next_ - (std::uint64_t{1} << 62)),
       overdue_ns_(std::numeric_limits<std::int64_t>::min()),
-      window_(kAny),
-      rtt_(policies.reliable() ? policies.retransmission->initial_timeout : kProbeMost,
-           std::max(policies.a_timer * 2, kTimeoutLeast)),
-      congestion_(make_congestion(policies.congestion)) {
+      window_(kAny) {
     window_ = limits().window;
     if (policies.rate)
         rate_pacer_.set_rate(policies.rate->pdus / policies.rate->period.to_seconds(),
                              std::min(policies.rate->period / 8, kRateToleranceMost));
 }
 
+RttEstimator Sender::rtt() const noexcept {
+    if (path_ != nullptr) return path_->rtt;
+    return {reliable_ ? policies_.retransmission->initial_timeout : kProbeMost,
+            std::max(policies_.a_timer * 2, kTimeoutLeast)};
+}
+
 CongestionLimits Sender::limits() const noexcept {
-    return std::visit([](const auto& policy) { return policy.limits(); }, congestion_);
+    const auto limits_of = [](const auto& policy) { return policy.limits(); };
+    return path_ != nullptr ? std::visit(limits_of, path_->congestion)
+                            : std::visit(limits_of, make_congestion(policies_.congestion));
+}
+
+// Out of line: once in a run.
+[[gnu::noinline]] bool Sender::make_path() noexcept {
+    path_.reset(new (std::nothrow) Path(rtt(), make_congestion(policies_.congestion)));
+    return path_ != nullptr;
 }
 
 // ---- sending -----------------------------------------------------------------------------------
@@ -80,7 +92,7 @@ std::uint32_t Sender::room(Instant now, bool is_new) const noexcept {
         }
     }
     if (most == 0) return 0;
-    most = std::min<std::uint64_t>(most, congestion_pacer_.room(now));
+    if (path_ != nullptr) most = std::min<std::uint64_t>(most, path_->pacer.room(now));
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(most, rate_pacer_.room(now)));
 }
 
@@ -113,7 +125,7 @@ std::size_t Sender::transmit_new(Instant now, std::span<const TxItem> items,
     if (n == 0) return 0;
     if (reliable_) {
         const std::uint64_t used = next_ - una_;
-        if (!slots_.reserve(una_, used, used + n)) [[unlikely]]
+        if (!has_path() || !slots_.reserve(una_, used, used + n)) [[unlikely]]
             return 0;
         if (used == 0) {
             give_up_at_ = now + policies_.retransmission->give_up();
@@ -136,8 +148,8 @@ std::size_t Sender::transmit_new(Instant now, std::span<const TxItem> items,
     const auto sent = static_cast<std::uint32_t>(n);
     if (reliable_) {
         in_flight_ += sent;
-        if (rtx_at_.is_never()) rtx_at_ = now + rtt_.timeout();
-        congestion_pacer_.on_sent(now, sent);
+        if (rtx_at_.is_never()) rtx_at_ = now + path_->rtt.timeout();
+        path_->pacer.on_sent(now, sent);
     }
     rate_pacer_.on_sent(now, sent);
     active_at_ = now;
@@ -188,8 +200,8 @@ bool Sender::resend(Instant now, std::uint64_t seq, Outbox& out) noexcept {
     }
     if (has_sack_) {
         const std::uint32_t used = resent_tail_ - resent_head_;
-        if (!resent_queue_.reserve(resent_head_, used, used + 1)) return false;
-        resent_queue_[resent_tail_++] = seq;
+        if (!path_->resent_queue.reserve(resent_head_, used, used + 1)) return false;
+        path_->resent_queue[resent_tail_++] = seq;
     }
     ++slot.retries;
     slot.state = State::in_flight;
@@ -199,7 +211,7 @@ bool Sender::resend(Instant now, std::uint64_t seq, Outbox& out) noexcept {
     ++in_flight_;
     // rlite delivers a second PDU with the flag again; without, it drops and acknowledges it.
     emit(out, slot.token, seq, slot.bytes, slot.starts_run && !is_rlite_);
-    congestion_pacer_.on_sent(now, 1);
+    path_->pacer.on_sent(now, 1);
     rate_pacer_.on_sent(now, 1);
     active_at_ = now;
     ++stats_.retransmitted;
@@ -220,7 +232,7 @@ void Sender::retransmit(Instant now, Outbox& out) noexcept {
     }
     std::uint32_t most = room(now, false);
     while (lost_head_ != lost_tail_ && !gave_up_) {
-        const std::uint64_t seq = lost_queue_[lost_head_];
+        const std::uint64_t seq = path_->lost_queue[lost_head_];
         const bool is_lost = !before(seq, una_) && slots_[seq].state == State::lost;
         if (is_lost) {
             if (most == 0 || (is_rlite_ && before(una_ + kRliteReorderMax, seq))) break;
@@ -256,7 +268,8 @@ bool Sender::on_control(Instant now, std::uint8_t type, const rina::ControlPdu& 
             is_window_moved = true;
         }
     }
-    marked_ = marked_ || is_marked;
+    // Of a path on which nothing was sent it says nothing.
+    marked_ = marked_ || (is_marked && path_ != nullptr);
     if (has_ack(type) && reliable_) on_ack(now, ack, !is_window_moved);
     return true;
 }
@@ -273,7 +286,7 @@ void Sender::on_ack(Instant now, std::uint64_t ack, bool is_repeated) noexcept {
     Slot& slot = slots_[acked_to_];
     // Once in a round trip: what repeats it may still be PDUs from before the retransmission.
     if (una_ == acked_to_ && slot.state == State::in_flight &&
-        (!before(acked_to_, recovery_) || now.ns - slot.sent_ns > rtt_.timeout().ns)) {
+        (!before(acked_to_, recovery_) || now.ns - slot.sent_ns > path_->rtt.timeout().ns)) {
         enter_recovery();
         is_new_event_ = true;
     }
@@ -291,7 +304,7 @@ void Sender::mark_delivered(Instant now, Slot& slot) noexcept {
     is_sample_stale_ = is_sample_stale_ || (slot.retries != 0 && !has_sack_);
     if (slot.retries == 0) {
         sample_sent_ = std::max(sample_sent_, Instant{slot.sent_ns});
-    } else if (rtt_.measured() && now.ns - slot.sent_ns < rtt_.least().ns) {
+    } else if (path_->rtt.measured() && now.ns - slot.sent_ns < path_->rtt.least().ns) {
         // Too early for the retransmission: the first one was only late, and says nothing about
         // what was sent in between.
         ++stats_.spurious;
@@ -307,8 +320,8 @@ void Sender::on_sack(Instant now, const SackBlock& wire_block) noexcept {
     first = later(first, una_);
     last = sooner(last, next_ - 1);
     if (before(last, first) || una_ == next_) return;
-    if (!sacked_.reserve(una_, next_ - una_, next_ - una_)) return;
-    sacked_.each_word(first, last + 1,
+    if (!path_->sacked.reserve(una_, next_ - una_, next_ - una_)) return;
+    path_->sacked.each_word(first, last + 1,
                       [&](std::uint64_t& word, std::uint64_t mask, std::uint64_t base) noexcept {
                           std::uint64_t fresh = ~word & mask;
                           word |= mask;
@@ -335,7 +348,7 @@ void Sender::release_acked(Instant now, Outbox& out) noexcept {
             --sacked_count_;
         out.done.add(slot.token);
     }
-    if (sacked_.allocated()) sacked_.clear_range(from, una_);
+    if (path_->sacked.allocated()) path_->sacked.clear_range(from, una_);
     scan_ = later(scan_, una_);
     stats_.acked += n;
     more_ = more_ || una_ != acked_to_;
@@ -347,8 +360,8 @@ void Sender::release_acked(Instant now, Outbox& out) noexcept {
 
 bool Sender::push_lost(std::uint64_t seq) noexcept {
     const std::uint32_t used = lost_tail_ - lost_head_;
-    if (!lost_queue_.reserve(lost_head_, used, used + 1)) return false;
-    lost_queue_[lost_tail_++] = seq;
+    if (!path_->lost_queue.reserve(lost_head_, used, used + 1)) return false;
+    path_->lost_queue[lost_tail_++] = seq;
     return true;
 }
 
@@ -376,7 +389,7 @@ void Sender::find_losses() noexcept {
         mark_lost(scan_, slot);
     }
     for (; resent_head_ != resent_tail_; ++resent_head_) {
-        const std::uint64_t seq = resent_queue_[resent_head_];
+        const std::uint64_t seq = path_->resent_queue[resent_head_];
         if (before(seq, una_)) continue;
         Slot& slot = slots_[seq];
         if (slot.state != State::in_flight) continue;
@@ -407,7 +420,7 @@ void Sender::on_partial_ack(Instant now) noexcept {
     if (!before(una_, recovery_) || una_ == next_) return;
     Slot& slot = slots_[una_];
     if (slot.state == State::in_flight &&
-        (slot.retries == 0 || now.ns - slot.sent_ns > rtt_.timeout().ns))
+        (slot.retries == 0 || now.ns - slot.sent_ns > path_->rtt.timeout().ns))
         mark_lost(una_, slot);
 }
 
@@ -416,7 +429,7 @@ Instant Sender::oldest_sent() const noexcept {
     std::int64_t oldest = std::numeric_limits<std::int64_t>::max();
     if (scan_ != next_) oldest = slots_[scan_].sent_ns;
     if (resent_head_ != resent_tail_)
-        oldest = std::min(oldest, slots_[resent_queue_[resent_head_]].sent_ns);
+        oldest = std::min(oldest, slots_[path_->resent_queue[resent_head_]].sent_ns);
     return Instant{oldest};
 }
 
@@ -424,16 +437,16 @@ void Sender::on_rtx_timer(Instant now) noexcept {
     rtx_at_ = Instant::never();
     if (in_flight_ == 0) return;
     if (has_sack_) find_losses();
-    const Instant due = oldest_sent() + rtt_.timeout();
+    const Instant due = oldest_sent() + path_->rtt.timeout();
     if (now < due) {
         rtx_at_ = due;
         return;
     }
     ++stats_.timeouts;
-    const Instant cut = now - rtt_.timeout();
-    rtt_.back_off();
+    const Instant cut = now - path_->rtt.timeout();
+    path_->rtt.back_off();
     reorder_ = kReorderLeast;
-    std::visit([](auto& policy) { policy.on_timeout(); }, congestion_);
+    std::visit([](auto& policy) { policy.on_timeout(); }, path_->congestion);
     window_ = limits().window;
     if (has_sack_) {
         overdue_ns_ = cut.ns;
@@ -447,12 +460,12 @@ void Sender::on_rtx_timer(Instant now) noexcept {
 // ---- congestion control ------------------------------------------------------------------------
 
 void Sender::report(Instant now) noexcept {
-    if (sample_sent_.ns >= 0 && !is_sample_stale_) rtt_.sample(now, now - sample_sent_);
+    if (sample_sent_.ns >= 0 && !is_sample_stale_) path_->rtt.sample(now, now - sample_sent_);
     sample_sent_ = Instant{-1};
     is_sample_stale_ = false;
     if (new_delivered_ > 0) {
-        rtt_.on_progress();
-        if (!rtx_at_.is_never()) rtx_at_ = now + rtt_.timeout();
+        path_->rtt.on_progress();
+        if (!rtx_at_.is_never()) rtx_at_ = now + path_->rtt.timeout();
     }
     AckSample sample;
     sample.now = now;
@@ -463,8 +476,8 @@ void Sender::report(Instant now) noexcept {
     sample.recovering = before(una_, recovery_) && !is_new_event_;
     is_new_event_ = false;
     sample.marked = marked_;
-    sample.rtt = rtt_.smoothed();
-    sample.rtt_min = rtt_.least();
+    sample.rtt = path_->rtt.smoothed();
+    sample.rtt_min = path_->rtt.least();
     round_delivered_ += new_delivered_;
     round_lost_ += new_lost_;
     new_delivered_ = new_lost_ = 0;
@@ -480,11 +493,11 @@ void Sender::report(Instant now) noexcept {
     }
     marked_ = false;
     if (!is_congestion_controlled_) return;
-    std::visit([&](auto& policy) { policy.on_ack(sample); }, congestion_);
+    std::visit([&](auto& policy) { policy.on_ack(sample); }, path_->congestion);
     if ((sample.lost > 0 || sample.marked) && !sample.recovering) recovery_ = next_;
     const CongestionLimits to = limits();
     window_ = to.window;
-    congestion_pacer_.set_rate(to.pdus_per_second, kPaceTolerance);
+    path_->pacer.set_rate(to.pdus_per_second, kPaceTolerance);
 }
 
 // ---- the turn of the crank ---------------------------------------------------------------------
@@ -512,13 +525,13 @@ void Sender::arm(Instant now) noexcept {
         if (in_flight_ == 0)
             rtx_at_ = Instant::never();
         else if (rtx_at_.is_never())
-            rtx_at_ = now + rtt_.timeout();
+            rtx_at_ = now + path_->rtt.timeout();
     }
     const bool is_waiting = queue_head_ != queue_tail_;
     // Whatever else holds them back, an acknowledgement comes or the timer fires.
     pace_at_ = Instant::never();
     if (is_waiting || lost_ > 0) {
-        if (congestion_pacer_.room(now) == 0) pace_at_ = congestion_pacer_.next();
+        if (path_ != nullptr && path_->pacer.room(now) == 0) pace_at_ = path_->pacer.next();
         if (rate_pacer_.room(now) == 0)
             pace_at_ = pace_at_.is_never() ? rate_pacer_.next()
                                            : std::max(pace_at_, rate_pacer_.next());
@@ -534,7 +547,8 @@ void Sender::arm(Instant now) noexcept {
         probe_gap_ = Duration{};
     } else if (probe_at_.is_never()) {
         probe_gap_ = std::max(policies_.a_timer * 2, kProbeLeast);
-        if (rtt_.measured()) probe_gap_ = std::max(probe_gap_, rtt_.timeout());
+        if (path_ != nullptr && path_->rtt.measured())
+            probe_gap_ = std::max(probe_gap_, path_->rtt.timeout());
         probe_at_ = now + probe_gap_;
     }
 }
@@ -557,9 +571,8 @@ void Sender::start_run() noexcept {
     // An idle flow gives its memory back.
     queue_.release();
     slots_.release();
-    lost_queue_.release();
-    resent_queue_.release();
-    sacked_.release();
+    path_.reset();
+    window_ = limits().window;
     lost_head_ = lost_tail_ = resent_head_ = resent_tail_ = 0;
 }
 

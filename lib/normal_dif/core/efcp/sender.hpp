@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "normal_dif/core/efcp/congestion.hpp"
@@ -80,7 +81,8 @@ class Sender {
     std::uint64_t told_lwe() const noexcept { return told_lwe_; }
     bool is_run_pending() const noexcept { return drf_pending_; }
     Instant active_at() const noexcept { return active_at_; }
-    const RttEstimator& rtt() const noexcept { return rtt_; }
+    // As it is before the first sample, of a flow that has nothing to measure.
+    RttEstimator rtt() const noexcept;
     CongestionLimits limits() const noexcept;
     const SenderStats& stats() const noexcept { return stats_; }
 
@@ -97,10 +99,25 @@ class Sender {
         bool starts_run;
     };
     static_assert(sizeof(Slot) == 32);
+    // What a flow with retransmission knows of its path, from the first PDU on. After so long a
+    // time without traffic that another run starts, it would not be true any more.
+    struct Path {
+        RttEstimator rtt;
+        CongestionPolicy congestion;
+        Pacer pacer;                         // of congestion control
+        SeqRing<std::uint64_t> lost_queue;   // in the order in which they were found
+        SeqRing<std::uint64_t> resent_queue;  // in the order in which they were sent again
+        SeqBits sacked;
+
+        Path(const RttEstimator& estimator, const CongestionPolicy& policy) noexcept
+            : rtt(estimator), congestion(policy) {}
+    };
     // A loss is found by so many later transmissions that arrived; more if the path reorders.
     static constexpr std::uint32_t kReorderLeast = 3;
     static constexpr std::uint32_t kReorderMost = 256;
 
+    bool has_path() noexcept { return path_ != nullptr || make_path(); }
+    bool make_path() noexcept;
     bool is_idle_path() const noexcept {
         return queue_head_ == queue_tail_ && lost_ == 0 && !gave_up_;
     }
@@ -185,14 +202,8 @@ class Sender {
     std::uint32_t resent_head_ = 0, resent_tail_ = 0;
     SeqRing<TxItem> queue_;
     SeqRing<Slot> slots_;
-    SeqRing<std::uint64_t> lost_queue_;    // in the order in which they were found
-    SeqRing<std::uint64_t> resent_queue_;  // in the order in which they were sent again
-    SeqBits sacked_;
-
+    std::unique_ptr<Path> path_;
     Pacer rate_pacer_;
-    Pacer congestion_pacer_;
-    RttEstimator rtt_;
-    CongestionPolicy congestion_;
 
     // Timers.
     Instant rtx_at_ = Instant::never();
