@@ -27,6 +27,39 @@ std::string difference(const std::vector<std::string>& a, const std::vector<std:
 
 }  // namespace
 
+std::string World::report() const {
+    std::string out;
+    for (const auto& [why, count] : env_.drops)
+        out += fmt::format("  dropped {}: {}\n", info_of(why).name, count);
+    for (const Node& node : nodes_)
+        for (const auto& level : node.levels) {
+            const mgmt::Ipcp& ipcp = level->ipcp();
+            out += fmt::format("  {} address {}{}:", ipcp.config().name, ipcp.address().value,
+                               ipcp.is_member() ? "" : ", no member");
+            for (std::size_t i = 0; i < mgmt::kIpcpDropCount; ++i)
+                if (const auto n = ipcp.drops(static_cast<mgmt::IpcpDrop>(i)); n != 0)
+                    out += fmt::format(" {} {}", to_string(static_cast<mgmt::IpcpDrop>(i)), n);
+            for (std::size_t i = 0; i < mgmt::kFlowIgnoredCount; ++i)
+                if (const auto n = ipcp.flows().stats().ignored[i]; n != 0)
+                    out += fmt::format(" {} {}", to_string(static_cast<mgmt::FlowIgnored>(i)), n);
+            for (std::size_t i = 0; i < mgmt::kEnrollmentDropCount; ++i)
+                if (const auto n = ipcp.enrollment().drops()[i]; n != 0)
+                    out += fmt::format(" enrollment {}: {}", i, n);
+            for (std::size_t i = 0; i < mgmt::kSessionErrorCount; ++i)
+                if (const auto n = ipcp.enrollment().session_errors()[i]; n != 0)
+                    out += fmt::format(" session {}: {}", i, n);
+            for (const mgmt::Enrollment::View& a : ipcp.enrollment().adjacencies())
+                out += fmt::format(" [{} {} step {}]", a.port.value, a.peer,
+                                   static_cast<int>(a.step));
+            out += " links";
+            ipcp.lfdb().for_each([&](const auto& f) {
+                out += fmt::format(" {}>{}#{}", f.local_node, f.remote_node, f.sequence);
+            });
+            out += "\n";
+        }
+    return out;
+}
+
 bool World::is_converged(std::string* why) {
     for (unsigned level = 0; level < scenario_.levels; ++level)
         if (!level_is_converged(level, why)) return false;

@@ -17,6 +17,7 @@ struct Outcome {
     std::uint64_t digest = 0;
     std::size_t planned = 0;
     World::Totals totals;
+    std::string report;
 };
 
 Outcome run_one(const Scenario& scenario, bool prints) {
@@ -26,6 +27,7 @@ Outcome run_one(const Scenario& scenario, bool prints) {
     out.digest = world.digest();
     out.planned = world.planned();
     out.totals = world.totals;
+    if (prints) out.report = world.report();
     return out;
 }
 
@@ -135,6 +137,7 @@ int main(int argc, char** argv) {
     if (shrinks) scenario = shrink(scenario);
     const Outcome outcome = run_one(scenario, prints);
     print(scenario, outcome);
+    fmt::print("{}", outcome.report);
     if (twice && run_one(scenario, false).digest != outcome.digest) {
         fmt::print("  FAILED: two runs differ\n");
         return 1;

@@ -58,6 +58,8 @@ class World {
     std::optional<std::pair<std::string, std::string>> run();
 
     std::uint64_t digest() const noexcept { return env_.trace.digest(); }
+    // What the nodes counted, for who looks for a fault.
+    std::string report() const;
     std::size_t planned() const noexcept { return planned_; }
     struct Totals {
         std::uint64_t delivered = 0, allocated = 0, refused = 0, messages = 0, steps = 0;

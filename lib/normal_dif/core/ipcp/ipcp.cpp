@@ -40,6 +40,10 @@ Result<> check(const IpcpConfig& c) {
     return {};
 }
 
+// News takes a while through the DIF: tables that changed just now may well differ.
+constexpr Duration kSettled = Duration::seconds(2);
+constexpr unsigned kUnansweredMax = 3;  // then it is taken for somebody who does not compare
+
 // In rest as long as a PDU lives that names them, and longer.
 constexpr Duration kIdRest = Duration::seconds(10);
 
@@ -303,6 +307,9 @@ void Ipcp::make_rib() {
                                                context_.peer),
                       context_.port);
         });
+    rib_.add(std::string(kDigestObject.obj_name), std::string(kDigestObject.obj_class),
+             {OpCode::write}, "what a neighbour knows, to compare",
+             [this](const CdapMessage& m) { on_digests(m); });
     // What the DIF does is configured at each of its members; what an enroller says of it is heard
     // and not obeyed.
     const auto ignore = [](const CdapMessage&) {};
@@ -359,6 +366,12 @@ void Ipcp::tell(N1PortId port, OpCode op, rina::RibName object,
 template <typename List, typename Object>
 void Ipcp::flood(Instant now, const Changes<Object>& changes, rina::RibName object,
                  std::optional<N1PortId> from) {
+    // Also by changes that nobody is told of, as when the age of an entry ends.
+    if constexpr (!std::is_same_v<List, Object>)
+        if (changes.changed || !changes.silent()) {
+            digests_.reset();
+            changed_at_ = now;
+        }
     if (changes.silent()) return;
     // Claims do not wait: how long they may be objected to is counted from now.
     if constexpr (!std::is_same_v<List, Object>) {
@@ -510,11 +523,22 @@ std::vector<EnrollmentHost::Setting> Ipcp::settings() const {
     return out;
 }
 
+// Who joins and was a member has begun anew: its flows are gone, at their other ends as well.
+void Ipcp::member_restarted(Instant now, const std::string& name) {
+    rina::NeighborCandidateList list;
+    for (const rina::NeighborCandidate& member : members_.snapshot())
+        if (node_name(member) == name) list.candidates.push_back(member);
+    const auto changes = members_.apply(now, Action::remove, list, name);
+    members_changed(now, changes, std::nullopt);
+}
+
 void Ipcp::choose_address(Instant now, N1PortId port, const std::string& peer) {
     // One that joins again has an address already, and others know it by that.
     if (const auto known = members_.address_of(peer);
-        known && *known != address_ && *known != Address{})
+        known && *known != address_ && *known != Address{}) {
+        member_restarted(now, peer);
         return enrollment_.address_chosen(now, port, *known);
+    }
     AddressAllocator::Output out;
     claims_[addresses_.begin(now, members_, out)] = port;
     carry_out(now, out, std::nullopt);
@@ -535,6 +559,8 @@ void Ipcp::adjacency_up(Instant now, N1PortId port, const std::string& peer, boo
     lost_.erase(peer);
     std::vector<N1PortId>& ports = ports_[peer];
     ports.push_back(port);
+    // Soon for the first time: what crossed is settled, and what was lost at the start is much.
+    syncs_[port] = {now + kSettled * 2, {}, 0};
     members_.set_enrolled(peer, true);
     flood<rina::LowerFlowList>(now, lfdb_.add_neighbor(now, peer), rina::rib::kRouting,
                                std::nullopt);
@@ -561,6 +587,7 @@ void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, A
     std::string text = to_string(why);
     if (!detail.empty()) text += ": " + detail;
     actions_.push_back(NeighborEvent{peer, false, std::move(text)});
+    syncs_.erase(port);
     const bool lost = why == AdjacencyEnd::unresponsive || why == AdjacencyEnd::lower_flow_down;
     const auto lower = lower_of_.find(port);
     if (was_up) {
@@ -716,12 +743,66 @@ void Ipcp::tick(Instant now) {
     if (links.changed) routes_dirty(now);
     flood<rina::DftSlice>(now, dft_.tick(now), rina::rib::kDft, std::nullopt);
     addresses_.tick();
+    send_digests(now);
     if (member_ && !own_claim_ && config_.addresses.policy == AddressPolicy::distributed &&
         AddressAllocator::must_move(members_)) {
         AddressAllocator::Output out;
         own_claim_ = addresses_.begin(now, members_, out);
         carry_out(now, out, std::nullopt);
     }
+}
+
+// ---- comparing with neighbours ----
+
+const TableDigests& Ipcp::digests(Instant now) {
+    if (!digests_)
+        digests_ = TableDigests{{digest_of(members_.snapshot()), digest_of(lfdb_.snapshot(now)),
+                                 digest_of(dft_.snapshot(now)), digest_of(addresses_.snapshot())}};
+    return *digests_;
+}
+
+void Ipcp::send_digests(Instant now) {
+    if (config_.sync.ns == 0 || !member_) return;
+    for (const Enrollment::View& a : enrollment_.adjacencies()) {
+        if (a.step != Enrollment::Step::up) continue;
+        const auto sync = syncs_.find(a.port);
+        if (sync == syncs_.end() || now < sync->second.at ||
+            sync->second.unanswered >= kUnansweredMax)
+            continue;
+        sync->second.at = now + config_.sync;
+        ++sync->second.unanswered;
+        enrollment_.send_request(a.port, OpCode::write, kDigestObject, encode(digests(now)));
+    }
+}
+
+void Ipcp::on_digests(const CdapMessage& message) {
+    const auto theirs = digests_in(message.value);
+    const auto sync = syncs_.find(context_.port);
+    if (!theirs || sync == syncs_.end()) return bad(IpcpDrop::bad_object);
+    const Instant now = context_.now;
+    sync->second.unanswered = 0;
+    const TableDigests& ours = digests(now);
+    // Not in answer to each: who says another one every time could make us talk all day.
+    if (*theirs == ours || now < changed_at_ + kSettled ||
+        now < sync->second.told_at + config_.sync / 2)
+        return;
+    sync->second.told_at = now;
+    const auto differs = [&](std::size_t table) {
+        if (theirs->of[table] == ours.of[table]) return false;
+        ++tables_told_again_;
+        return true;
+    };
+    const N1PortId port = context_.port;
+    if (differs(0))
+        tell<rina::NeighborCandidateList>(port, OpCode::create, rina::rib::kNeighbors,
+                                          members_.snapshot());
+    if (differs(1))
+        tell<rina::LowerFlowList>(port, OpCode::create, rina::rib::kRouting, lfdb_.snapshot(now));
+    if (differs(2))
+        tell<rina::DftSlice>(port, OpCode::create, rina::rib::kDft, dft_.snapshot(now));
+    if (differs(3))
+        tell<rina::AddrAllocEntries>(port, OpCode::create, rina::rib::kAddresses,
+                                     addresses_.snapshot());
 }
 
 void Ipcp::call_again(Instant now) {

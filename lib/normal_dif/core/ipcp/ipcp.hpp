@@ -13,6 +13,7 @@
 
 #include "base/instant.hpp"
 #include "base/rng.hpp"
+#include "normal_dif/core/ipcp/digest.hpp"
 #include "normal_dif/core/ipcp/enrollment.hpp"
 #include "normal_dif/core/ipcp/rib.hpp"
 #include "normal_dif/core/mgmt/address_allocation.hpp"
@@ -76,6 +77,8 @@ struct IpcpConfig {
     EnrollmentTimers timers;
     AddressConfig addresses;
     std::string routing = "link-state";
+    // How often neighbours of our own kind compare what they know of the DIF; 0: never.
+    Duration sync = Duration::seconds(30);
     Duration reconnect = Duration::seconds(10);  // lost neighbours are called again; 0: never
     RoutingSchedule::Config routing_schedule;
     std::uint64_t seed = 1;
@@ -181,6 +184,8 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
         return drops_[static_cast<std::size_t>(why)];
     }
     std::uint64_t messages_sent() const noexcept { return messages_sent_; }
+    // Because a neighbour's digest of them was another.
+    std::uint64_t tables_told_again() const noexcept { return tables_told_again_; }
 
   private:
     Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routing);
@@ -242,6 +247,10 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     void take_flow_actions();
     void send_a_data(rina::Address to, rina::CdapMessage message);
     void tick(Instant now);
+    void member_restarted(Instant now, const std::string& name);
+    const TableDigests& digests(Instant now);
+    void send_digests(Instant now);
+    void on_digests(const rina::CdapMessage& message);
     void call_again(Instant now);
     void bad(IpcpDrop why) noexcept { ++drops_[static_cast<std::size_t>(why)]; }
 
@@ -274,6 +283,16 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     std::map<std::string, Lost> lost_;
     std::vector<rmt::Route> routes_;
     Instant tick_at_{};
+    // Of neighbours that are up: when to compare next, and what they are known to be.
+    struct Sync {
+        Instant at{};
+        Instant told_at{};  // all of what differed
+        unsigned unanswered = 0;
+    };
+    std::map<rmt::N1PortId, Sync> syncs_;
+    std::optional<TableDigests> digests_;  // nothing: to be computed
+    Instant changed_at_{};
+    std::uint64_t tables_told_again_ = 0;
     std::int32_t a_data_id_ = 2;  // rlite's first is 3
     // News that waits, in the order in which it came, and who told us.
     template <typename List>

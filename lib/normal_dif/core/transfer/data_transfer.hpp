@@ -95,7 +95,9 @@ class DataTransfer {
     void unbind_all(TransferOutbox& out);
     // EINVAL, and the table before stays: entries that contradict each other.
     Result<> set_routes(std::vector<rmt::Route> routes);
-    void set_address(rina::Address own) noexcept { rmt_.set_own(own, rmt_.params().own); }
+    // An IPC process joins, or moves because somebody else has its address: what it was before is
+    // not its own any more.
+    void set_address(rina::Address own) noexcept { rmt_.set_own(own, rina::kThisHop); }
     void set_port(rmt::N1PortId port, bool up) noexcept { up_.set(port, up); }
     // For management PDUs by address.
     rmt::Decision route(const rina::Pci& pci) const noexcept { return rmt_.send(pci, pft_, up_); }
