@@ -84,12 +84,43 @@ CdapMessage keepalive() {
     return m;
 }
 
+CdapMessage connect() {
+    CdapMessage m;
+    m.op = OpCode::connect;
+    m.invoke_id = 1;
+    m.version = kCdapVersion;
+    m.source = {"b.IPCP", "", "", ""};
+    m.destination = {"a.IPCP", "", "", ""};
+    return m;
+}
+
+CdapMessage lower_flows() {
+    LowerFlowList list;
+    for (unsigned i = 0; i < 10; ++i)
+        list.flows.push_back({fmt::format("node-{}.IPCP", i), "a.IPCP", 1, i, true, 0});
+    CdapMessage m;
+    m.op = OpCode::create;
+    m.obj_class = rib::kRouting.obj_class;
+    m.obj_name = rib::kRouting.obj_name;
+    m.value = value_of(list);
+    return m;
+}
+
 void row(const char* name, double ns, const char* end = ", ") {
     fmt::print("\"{}_ns\": {:.2f}{}", name, ns, end);
 }
 
-void per_pdu(std::vector<std::byte>& pdus) {
-    const auto at = [&pdus](unsigned i) { return pdus.data() + std::size_t{i} * kStride; };
+Pci control_pci(unsigned i) {
+    Pci pci;
+    pci.type = static_cast<std::uint8_t>(PduType::ack_flow_control);
+    pci.sequence = i;
+    pci.length = 52;
+    return pci;
+}
+
+// `first`: of the PDUs, at the beginning of a cache line as in an mbuf.
+void per_pdu(std::byte* first) {
+    const auto at = [first](unsigned i) { return first + std::size_t{i} * kStride; };
     std::array<std::byte, 64> to{};
     row("copy_64", ns_of(kRounds, kPdus, [&](unsigned i) {
             std::memcpy(to.data(), at(i), to.size());
@@ -103,11 +134,21 @@ void per_pdu(std::vector<std::byte>& pdus) {
         });
     };
     row("pci_parse", parse_as(kDefaultFormat));
-    row("control_parse", ns_of(kRounds, kPdus, [&](unsigned i) {
+    const auto parse_control_at = [&](std::size_t offset) {
+        for (unsigned i = 0; i < kPdus; ++i) write(control_pci(i), kDefaultFormat, at(i) + offset);
+        return ns_of(kRounds, kPdus, [&](unsigned i) {
             Pci pci;
-            keep(parse({at(i), 64}, 64, kDefaultFormat, pci));
+            keep(parse({at(i) + offset, 64}, 64, kDefaultFormat, pci));
             keep(pci);
-            keep(parse_control({at(i), 64}, kDefaultFormat));
+            keep(parse_control({at(i) + offset, 64}, kDefaultFormat));
+        });
+    };
+    // Fields that reach into a second cache line, and those that do not.
+    row("control_parse_over_two_lines", parse_control_at(16));
+    row("control_parse", parse_control_at(0));
+    row("control_write", ns_of(kRounds, kPdus, [&](unsigned i) {
+            write(control_pci(i), kDefaultFormat, at(i));
+            write_control({i, i, i, i, i, i}, kDefaultFormat, at(i));
         }));
     Pci pci;
     pci.type = static_cast<std::uint8_t>(PduType::ack_flow_control);
@@ -149,19 +190,19 @@ void per_message(const char* name, const CdapMessage& message, const char* end) 
 }  // namespace
 
 int main() {
-    std::vector<std::byte> pdus(std::size_t{kPdus} * kStride);
+    constexpr std::size_t kLine = 64;
+    std::vector<std::byte> pdus(std::size_t{kPdus} * kStride + kLine);
     Rng rng(1);
     for (std::byte& b : pdus) b = static_cast<std::byte>(rng.next());
-    for (unsigned i = 0; i < kPdus; ++i) {
-        Pci pci;
-        pci.type = static_cast<std::uint8_t>(PduType::ack_flow_control);
-        pci.sequence = i;
-        pci.length = 52;
-        write(pci, kDefaultFormat, pdus.data() + std::size_t{i} * kStride);
-    }
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(pdus.data()) % kLine;
+    std::byte* const first = pdus.data() + (kLine - past) % kLine;
+    for (unsigned i = 0; i < kPdus; ++i)
+        write(control_pci(i), kDefaultFormat, first + std::size_t{i} * kStride);
     fmt::print("{{");
-    per_pdu(pdus);
+    per_pdu(first);
+    per_message("connect", connect(), ", ");
     per_message("keepalive", keepalive(), ", ");
+    per_message("lower_flows_10", lower_flows(), ", ");
     per_message("flow_request", flow_request(), "");
     fmt::print("}}\n");
     return 0;

@@ -3,7 +3,8 @@
 // the same run; each scheduler's enqueue and dequeue; SDU protection by PDU size. Prints one line
 // of JSON. plain_ns: look-ups of the same destinations that do not wait for each other; random_ns:
 // look-ups of all entries, each address known when the one before was found, which is what a single
-// look-up takes. For AES-GCM the thing to compare with is, on the same CPU:
+// look-up takes; access_ns: the same for one access to as much memory as the table has. For AES-GCM
+// the thing to compare with is, on the same CPU:
 //
 //   openssl speed -seconds 1 -bytes 1400 -evp aes-128-gcm
 //
@@ -125,6 +126,26 @@ Lookups lookups(const std::vector<std::uint32_t>& addresses,
     return spent;
 }
 
+// One access to memory of this size whose address is only known when the one before is there.
+double access_ns(std::size_t bytes) {
+    struct alignas(64) Line {
+        std::uint32_t next = 0;
+    };
+    std::vector<Line> lines(std::max<std::size_t>(bytes / sizeof(Line), 1));
+    std::vector<std::uint32_t> order(lines.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::uint32_t>(i);
+    Rng rng(3);
+    for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[rng.below(i)]);
+    for (std::size_t i = 0; i < order.size(); ++i)
+        lines[order[i]].next = order[(i + 1) % order.size()];
+    std::uint32_t at = 0;
+    const double spent = ns(100000, 2, [&] {
+        for (int i = 0; i < 100000; ++i) at = lines[at].next;
+    });
+    keep(&at);
+    return spent;
+}
+
 struct Traffic {
     std::vector<std::byte> packets;
     std::vector<RxPdu> pdus;
@@ -197,9 +218,9 @@ void relay_row(Rows& rows, const RelayCase& c) {
     const Lookups lookup = lookups(addresses, wanted);
     rows.add("\"destinations\": {}, \"addresses\": \"{}\", \"hops\": {}, \"inet\": {}, "
              "\"packets\": {}, \"table_kib\": {}, \"relay_ns\": {:.2f}, \"plain_ns\": {:.2f}, "
-             "\"random_ns\": {:.2f}",
+             "\"random_ns\": {:.2f}, \"access_ns\": {:.2f}",
              c.count, c.dense ? "dense" : "sparse", c.hops, c.inet, c.packets, pft->bytes() / 1024,
-             relay, lookup.plain_ns, lookup.random_ns);
+             relay, lookup.plain_ns, lookup.random_ns, access_ns(pft->bytes()));
 }
 
 void scheduler_rows(Rows& rows) {
