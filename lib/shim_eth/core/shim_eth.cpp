@@ -297,7 +297,8 @@ void Shim::flow_timeout(Instant now, Flows::iterator it) {
                                          "{} apart", flow.remote, flow.tries,
                                          to_string(config_.ask_every)));
         ++flow.tries;
-        flow.deadline = flow.deadline + config_.ask_every;
+        // From now: a shim that was not asked for a while does not catch up in a burst.
+        flow.deadline = now + config_.ask_every;
         return ask(flow.local, flow.remote);
     }
     if (flow.state == State::requested) {
