@@ -1,55 +1,27 @@
 #include "normal_dif/core/ipcp/auth_crypto.hpp"
 
-#include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/rand.h>
-
-#include <limits>
-
 #include "normal_dif/core/sdu_protection/aes_gcm.hpp"
+#include "normal_dif/core/sdu_protection/secrets.hpp"
 
 namespace sluice::mgmt {
 
-namespace {
+bool system_entropy(std::span<std::byte> out) noexcept { return sdup::fill_random(out); }
 
-unsigned char* raw(std::byte* bytes) noexcept { return reinterpret_cast<unsigned char*>(bytes); }
-const unsigned char* raw(const std::byte* bytes) noexcept {
-    return reinterpret_cast<const unsigned char*>(bytes);
-}
-
-}  // namespace
-
-bool system_entropy(std::span<std::byte> out) noexcept {
-    return out.size() <= static_cast<std::size_t>(std::numeric_limits<int>::max()) &&
-           RAND_bytes(raw(out.data()), static_cast<int>(out.size())) == 1;
-}
-
-AuthKey::~AuthKey() { OPENSSL_cleanse(bytes.data(), bytes.size()); }
+AuthKey::~AuthKey() { sdup::wipe(bytes); }
 
 bool hmac_sha256(const AuthKey& key, std::span<const std::byte> message, AuthTag& out) noexcept {
-    unsigned int written = 0;
-    return HMAC(EVP_sha256(), key.bytes.data(), static_cast<int>(key.bytes.size()),
-                raw(message.data()), message.size(), raw(out.data()), &written) != nullptr &&
-           written == out.size();
+    return sdup::hmac_sha256(key.bytes, message, out);
 }
 
 bool is_same_secret(const AuthTag& a, const AuthTag& b) noexcept {
-    return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+    return sdup::is_same_mac(a, b);
 }
 
 Result<AuthKey> stretch_password(std::string_view password, std::string_view salt) {
-    constexpr std::uint64_t kN = 1u << 15, kR = 8, kP = 1;
-    // libcrypto's own limit is just what this takes, without what it needs beside.
-    constexpr std::uint64_t kMemoryMax = 64u << 20;
+    constexpr std::uint64_t kCost = 1u << 15;
     AuthKey key;
-    if (EVP_PBE_scrypt(password.data(), password.size(),
-                       reinterpret_cast<const unsigned char*>(salt.data()), salt.size(), kN, kR,
-                       kP, kMemoryMax, raw(key.bytes.data()), key.bytes.size()) != 1) {
-        ERR_clear_error();
-        return fail(ENOTSUP, "libcrypto cannot do scrypt with 32 MiB, which passwords need");
-    }
+    SLUICE_TRY_VOID(sdup::scrypt(std::as_bytes(std::span(password)),
+                                 std::as_bytes(std::span(salt)), kCost, key.bytes));
     return key;
 }
 

@@ -8,7 +8,7 @@
 
 #include "base/result.hpp"
 
-// What authentication needs of libcrypto, which only auth_crypto.cpp sees.
+// Keys, proofs and nonces of authentication.
 namespace sluice::mgmt {
 
 // Fills the bytes with what nobody can guess; false if there is none. Injected, as the machines

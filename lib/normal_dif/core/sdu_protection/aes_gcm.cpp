@@ -4,14 +4,17 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
+#include <openssl/rand.h>
 
 #include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "normal_dif/core/sdu_protection/secrets.hpp"
 #include "rina/pci.hpp"
 
 namespace sluice::sdup {
@@ -85,6 +88,37 @@ Result<> hkdf_sha256(std::span<const std::byte> secret, std::span<const std::byt
         return libcrypto_failed("HKDF");
     return {};
 }
+
+bool hmac_sha256(std::span<const std::byte> key, std::span<const std::byte> message,
+                 Mac& out) noexcept {
+    unsigned int written = 0;
+    return key.size() <= static_cast<std::size_t>(std::numeric_limits<int>::max()) &&
+           HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), raw(message.data()),
+                message.size(), raw(out.data()), &written) != nullptr &&
+           written == out.size();
+}
+
+bool is_same_mac(const Mac& a, const Mac& b) noexcept {
+    return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+Result<> scrypt(std::span<const std::byte> password, std::span<const std::byte> salt,
+                std::uint64_t cost, std::span<std::byte> out) {
+    // libcrypto's own limit is just what this takes, without what it needs beside.
+    const std::uint64_t memory_max = cost * 2048;
+    if (EVP_PBE_scrypt(reinterpret_cast<const char*>(password.data()), password.size(),
+                       raw(salt.data()), salt.size(), cost, 8, 1, memory_max, raw(out.data()),
+                       out.size()) != 1)
+        return libcrypto_failed("scrypt");
+    return {};
+}
+
+bool fill_random(std::span<std::byte> out) noexcept {
+    return out.size() <= static_cast<std::size_t>(std::numeric_limits<int>::max()) &&
+           RAND_bytes(raw(out.data()), static_cast<int>(out.size())) == 1;
+}
+
+void wipe(std::span<std::byte> bytes) noexcept { OPENSSL_cleanse(bytes.data(), bytes.size()); }
 
 Result<FlowKeys> derive_keys(Cipher cipher, std::span<const std::byte> secret,
                              std::span<const std::byte> context, KeyEpoch epoch) {
