@@ -62,6 +62,16 @@ TEST_CASE("asking is repeated every two seconds and has an end") {
     CHECK(node.drops(reply_of(kTheirs, "b", "a")) == Drop::unsolicited);
 }
 
+TEST_CASE("a shim that was not called for a while does not catch up in a burst") {
+    Node node;
+    REQUIRE(node.shim.allocate(node.now, named("a"), named("b"), 5));
+    node.out.clear();
+    node.now = node.now + Duration::seconds(7);
+    node.shim.on_timeout(node.now);
+    node.only<SendFrame>();
+    CHECK(node.shim.next_deadline() == node.now + Duration::seconds(2));
+}
+
 TEST_CASE("two stations have one flow between them") {
     Node node;
     const FlowHandle flow = node.open("b.IPCP");
