@@ -1,10 +1,12 @@
 #include <catch2/catch.hpp>
 #include <functional>
+#include <memory>
 #include <set>
 #include <string>
 
 #include "base/rng.hpp"
 #include "enrollment_nodes.hpp"
+#include "normal_dif/core/ipcp/ipcp.hpp"
 #include "normal_dif/core/sdu_protection/aes_gcm.hpp"
 
 namespace sluice::mgmt {
@@ -536,6 +538,36 @@ TEST_CASE("Secrets that will not do are refused with a reason", "[auth]") {
     const auto none = Authenticator::create({}, "a.IPCP", "e.DIF");
     REQUIRE(none);
     CHECK_FALSE(none->is_wanted());
+}
+
+TEST_CASE("An IPC process authenticates, and keeps its secrets to itself", "[auth]") {
+    const Instant start{1'000'000'000};
+    std::vector<std::unique_ptr<Ipcp>> ends;
+    for (const char* own : {"a.IPCP", "b.IPCP"}) {
+        IpcpConfig c;
+        c.name = own;
+        c.dif = "e.DIF";
+        c.lower_difs = {"l"};
+        c.first = ends.empty();
+        c.auth = psk();
+        CHECK_FALSE(Ipcp::create(start, c));  // without random numbers
+        c.auth.entropy = numbers(ends.size());
+        auto made = Ipcp::create(start, c);
+        REQUIRE(made);
+        CHECK((*made)->config().auth.secret.empty());
+        ends.push_back(std::move(*made));
+    }
+    ends[0]->flow_accepted(start, kPort, "l");
+    ends[1]->flow_up(start, kPort, "l", "a.IPCP");
+    for (int round = 0; round < 10; ++round)
+        for (std::size_t i : {0u, 1u})
+            for (IpcpAction& action : ends[i]->take_actions())
+                if (auto* s = std::get_if<SendToNeighbor>(&action))
+                    ends[1 - i]->received(start, kPort, s->pci, s->payload);
+    const auto a = ends[0]->session_secret(kPort), b = ends[1]->session_secret(kPort);
+    REQUIRE(a);
+    REQUIRE(b);
+    CHECK(a->secret.bytes == b->secret.bytes);
 }
 
 // RFC 4231, case 2 with the key padded as HMAC pads it; both ends may not err in the same way.

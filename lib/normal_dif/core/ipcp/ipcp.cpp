@@ -119,12 +119,19 @@ const char* to_string(IpcpDrop drop) noexcept {
 Result<std::unique_ptr<Ipcp>> Ipcp::create(Instant now, IpcpConfig config) {
     SLUICE_TRY_VOID(check(config));
     SLUICE_TRY(auto routing, make_routing(config.routing, {}));
-    return std::unique_ptr<Ipcp>(new Ipcp(now, std::move(config), std::move(routing)));
+    SLUICE_TRY(auto auth, Authenticator::create(config.auth, config.name, config.dif));
+    config.auth.secret.clear();
+    config.auth.peers.clear();
+    return std::unique_ptr<Ipcp>(
+        new Ipcp(now, std::move(config), std::move(routing), std::move(auth)));
 }
 
-Ipcp::Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routing)
+Ipcp::Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routing,
+           Authenticator auth)
     : config_(std::move(config)),
-      enrollment_({name_of(config_.name), config_.dif, config_.enroller, config_.timers}, *this),
+      enrollment_({name_of(config_.name), config_.dif, config_.enroller, config_.timers,
+                   std::move(auth)},
+                  *this),
       own_values_(config_.shared == nullptr ? std::make_unique<SharedValues>(config_.seed)
                                             : nullptr),
       members_(config_.name, {}, config_.shared == nullptr ? own_values_.get() : config_.shared),
@@ -588,7 +595,8 @@ void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, A
     if (!detail.empty()) text += ": " + detail;
     actions_.push_back(NeighborEvent{peer, false, std::move(text)});
     syncs_.erase(port);
-    const bool lost = why == AdjacencyEnd::unresponsive || why == AdjacencyEnd::lower_flow_down;
+    const bool lost = why == AdjacencyEnd::unresponsive || why == AdjacencyEnd::lower_flow_down ||
+                      why == AdjacencyEnd::unauthenticated;
     const auto lower = lower_of_.find(port);
     if (was_up) {
         std::vector<N1PortId>& ports = ports_[peer];

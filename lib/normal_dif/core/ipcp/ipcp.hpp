@@ -75,6 +75,7 @@ struct IpcpConfig {
     bool enroller = true;
     rina::PciFormat format = rina::kDefaultFormat;
     EnrollmentTimers timers;
+    AuthConfig auth;  // of neighbours
     AddressConfig addresses;
     std::string routing = "link-state";
     // How often neighbours of our own kind compare what they know of the DIF; 0: never.
@@ -129,6 +130,7 @@ using EntryOf = typename std::remove_cvref_t<decltype(
 
 class Ipcp final : private EnrollmentHost, private FlowDirectory {
   public:
+    // EINVAL with one sentence. The secrets are not in config() afterwards.
     static Result<std::unique_ptr<Ipcp>> create(Instant now, IpcpConfig config);
     ~Ipcp() override;
     Ipcp(const Ipcp&) = delete;
@@ -173,6 +175,10 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     bool is_member() const override { return member_; }
     const IpcpConfig& config() const noexcept { return config_; }
     const Enrollment& enrollment() const noexcept { return enrollment_; }
+    // For SDU protection of an N-1 flow whose other end has authenticated itself.
+    std::optional<SessionSecret> session_secret(rmt::N1PortId port) const noexcept {
+        return enrollment_.session_secret(port);
+    }
     const NeighborTable& members() const noexcept { return members_; }
     const Lfdb& lfdb() const noexcept { return lfdb_; }
     const Dft& dft() const noexcept { return dft_; }
@@ -188,7 +194,8 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     std::uint64_t tables_told_again() const noexcept { return tables_told_again_; }
 
   private:
-    Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routing);
+    Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routing,
+         Authenticator auth);
 
     // EnrollmentHost
     std::vector<std::string> lower_difs() const override { return config_.lower_difs; }
