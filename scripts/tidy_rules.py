@@ -85,7 +85,7 @@ TABLE = {
                           packets=True),
     'lib/control': folder('base', 'json toml edit http threads clocks io'),
     'lib/ipc_api': folder('base rina', 'threads clocks io'),
-    'tests/sim': folder('base rina link_model ' + ' '.join(CORES), 'test cli11 io'),
+    'tests/sim': folder('base rina link_model ' + ' '.join(CORES), 'test cli11 io toml'),
 }
 
 INSTEAD = {

@@ -102,7 +102,8 @@ bool Wire::End::write(PortId flow, const Bytes& sdu) {
     if (backlog > kRoom) {
         if (!std::exchange(at->second.wants_room, true)) {
             const auto bps = static_cast<double>(model.config().rate.bits_per_second);
-            const auto ns = static_cast<std::int64_t>(static_cast<double>(backlog) * 4e9 / std::max(bps, 1.0));
+            const auto ns = static_cast<std::int64_t>(static_cast<double>(backlog) * 4e9 /
+                                                      std::max(bps, 1.0));
             env.clock.after(Duration{ns}, [this, flow] {
                 const auto it = flows.find(flow);
                 if (it == flows.end()) return;

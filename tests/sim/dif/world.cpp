@@ -80,7 +80,13 @@ void World::start_node(std::size_t n) {
         IpcProcessConfig c;
         c.ipcp.name = ipcp_name(level, n);
         c.ipcp.dif = fmt::format("{}.DIF", static_cast<char>('a' + level));
-        c.ipcp.first = n == 0 && node.life == 1;
+        // Where there is nobody to join, there is nothing to lose by beginning the DIF again.
+        bool has_members = false;
+        for (const Node& other : nodes_)
+            has_members = has_members ||
+                          (other.index != n && other.is_up && other.levels.size() > level &&
+                           other.levels[level]->ipcp().is_member());
+        c.ipcp.first = n == 0 && !has_members;
         c.ipcp.seed = scenario_.seed * 1009 + n * 31 + level * 7 + node.life;
         c.ipcp.timers.keepalive = Duration::seconds(5);
         if (scenario_.wide) c.ipcp.format = rina::kWideFormat;
@@ -115,7 +121,7 @@ void World::crash_node(std::size_t n) {
     for (auto& c : connections_)
         for (Connection::End& end : c->ends)
             if (end.node == n && end.life == node.life && end.state != Connection::State::none) {
-                c->was_disturbed = true;
+                c->was_disturbed = c->lost_node = true;
                 end.state = Connection::State::over;
             }
     node.is_up = false;
@@ -129,6 +135,12 @@ void World::crash_node(std::size_t n) {
 // ---- the operator, who wants all nodes in the DIF ----
 
 void World::supervise() {
+    // A DIF whose last member has crashed is begun again.
+    bool all_lost = true;
+    for (const Node& node : nodes_)
+        for (const auto& level : node.levels)
+            if (level == node.levels.front() && level->ipcp().is_member()) all_lost = false;
+    if (all_lost && nodes_[0].is_up) crash_node(0);
     for (Node& node : nodes_)
         if (node.is_up) supervise_node(node);
     for (Link& link : links_) {
@@ -172,7 +184,10 @@ void World::supervise_node(Node& node) {
     }
     for (unsigned level = 1; level < node.levels.size(); ++level) {
         IpcProcess& upper = *node.levels[level];
-        if (upper.ipcp().is_member() || !node.levels[level - 1]->ipcp().is_member() ||
+        // Or one that was left alone.
+        if ((upper.ipcp().is_member() &&
+             (node.index == 0 || !upper.ipcp().enrollment().adjacencies().empty())) ||
+            !node.levels[level - 1]->ipcp().is_member() ||
             (node.upper_asked[level] != Instant{} &&
              env_.now() < node.upper_asked[level] + kPatience))
             continue;

@@ -47,6 +47,7 @@ struct Connection {
         bool is_writing = false;
     } ends[2];
     bool was_disturbed = false;  // an end's node crashed, the flow failed
+    bool lost_node = false;
     std::string failure;
 };
 

@@ -49,6 +49,7 @@ class World {
             c.first = i == 0;
             c.seed = seed * 1000 + i;
             c.gather = gather;
+            if (gather.ns != 0 || shared != nullptr) c.sync = {};  // messages are counted
             c.shared = shared;
             for (std::size_t l = 0; l < links.size(); ++l)
                 if (links[l].a == i || links[l].b == i) c.lower_difs.push_back(dif(l));

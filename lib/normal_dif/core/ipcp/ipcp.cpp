@@ -281,6 +281,13 @@ void Ipcp::make_rib() {
     add_table<rina::NeighborCandidateList>(
         rina::rib::kNeighbors, "members of the DIF: names, addresses, lower DIFs",
         [this](Action action, const rina::NeighborCandidateList& list) {
+            // Also of one that is still our neighbour as far as we know, and so stays a member.
+            if (action == Action::remove) {
+                for (const rina::NeighborCandidate& gone : list.candidates)
+                    if (const auto known = members_.address_of(node_name(gone)))
+                        flows_.on_member_gone(context_.now, *known, flow_out_);
+                take_flow_actions();
+            }
             members_changed(context_.now,
                             members_.apply(context_.now, action, list, context_.peer),
                             context_.port);
@@ -373,12 +380,10 @@ void Ipcp::tell(N1PortId port, OpCode op, rina::RibName object,
 template <typename List, typename Object>
 void Ipcp::flood(Instant now, const Changes<Object>& changes, rina::RibName object,
                  std::optional<N1PortId> from) {
-    // Also by changes that nobody is told of, as when the age of an entry ends.
-    if constexpr (!std::is_same_v<List, Object>)
-        if (changes.changed || !changes.silent()) {
-            digests_.reset();
-            changed_at_ = now;
-        }
+    // Also by changes that nobody is told of, as when the age of an entry ends. What is only
+    // told again from time to time is no change.
+    if (changes.changed || !changes.silent()) digests_.reset();
+    if (changes.changed) changed_at_ = now;
     if (changes.silent()) return;
     // Claims do not wait: how long they may be objected to is counted from now.
     if constexpr (!std::is_same_v<List, Object>) {
@@ -531,7 +536,11 @@ std::vector<EnrollmentHost::Setting> Ipcp::settings() const {
 }
 
 // Who joins and was a member has begun anew: its flows are gone, at their other ends as well.
-void Ipcp::member_restarted(Instant now, const std::string& name) {
+void Ipcp::member_restarted(Instant now, N1PortId port, const std::string& name) {
+    // So are the N-1 flows that it had, though the DIF below may not have noticed.
+    if (const auto old = ports_.find(name); old != ports_.end())
+        for (const N1PortId other : old->second)
+            if (other != port) stale_.push_back(other);
     rina::NeighborCandidateList list;
     for (const rina::NeighborCandidate& member : members_.snapshot())
         if (node_name(member) == name) list.candidates.push_back(member);
@@ -543,7 +552,7 @@ void Ipcp::choose_address(Instant now, N1PortId port, const std::string& peer) {
     // One that joins again has an address already, and others know it by that.
     if (const auto known = members_.address_of(peer);
         known && *known != address_ && *known != Address{}) {
-        member_restarted(now, peer);
+        member_restarted(now, port, peer);
         return enrollment_.address_chosen(now, port, *known);
     }
     AddressAllocator::Output out;
@@ -610,6 +619,10 @@ void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, A
                 lost_[peer] = {lower->second, now + config_.reconnect};
         }
         routes_dirty(now);
+    } else if (lost && member_ && ports_.empty() && !config_.first && config_.reconnect.ns != 0 &&
+               lower != lower_of_.end()) {
+        // The last step of joining was lost: a member that nobody knows, and that knows nobody.
+        lost_[peer] = {lower->second, now + config_.reconnect};
     } else if (const auto again = lost_.find(peer); again != lost_.end()) {
         if (lost)
             again->second.call_at = now + config_.reconnect;
@@ -730,6 +743,7 @@ void Ipcp::compute_routes(Instant now) {
 // ---- time ----
 
 void Ipcp::on_timeout(Instant now) {
+    for (const N1PortId port : std::exchange(stale_, {})) enrollment_.disconnect(now, port);
     enrollment_.on_timeout(now);
     if (now >= addresses_.next_deadline())
         carry_out(now, addresses_.on_timeout(now, members_), std::nullopt);
@@ -825,7 +839,7 @@ Instant Ipcp::next_deadline() {
     Instant next = std::min({enrollment_.next_deadline(), addresses_.next_deadline(), tick_at_,
                              schedule_.next_deadline(), flows_.next_deadline(), held_until_});
     for (const auto& [peer, lost] : lost_) next = std::min(next, lost.call_at);
-    return next;
+    return stale_.empty() ? next : Instant::zero();
 }
 
 }  // namespace sluice::mgmt

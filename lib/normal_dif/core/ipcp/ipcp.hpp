@@ -254,7 +254,7 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     void take_flow_actions();
     void send_a_data(rina::Address to, rina::CdapMessage message);
     void tick(Instant now);
-    void member_restarted(Instant now, const std::string& name);
+    void member_restarted(Instant now, rmt::N1PortId port, const std::string& name);
     const TableDigests& digests(Instant now);
     void send_digests(Instant now);
     void on_digests(const rina::CdapMessage& message);
@@ -300,6 +300,7 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     std::optional<TableDigests> digests_;  // nothing: to be computed
     Instant changed_at_{};
     std::uint64_t tables_told_again_ = 0;
+    std::vector<rmt::N1PortId> stale_;  // to neighbours that have begun anew; to be ended soon
     std::int32_t a_data_id_ = 2;  // rlite's first is 3
     // News that waits, in the order in which it came, and who told us.
     template <typename List>

@@ -68,7 +68,7 @@ struct FlowAllocatorConfig {
     Duration create_retry = Duration::seconds(1);
     Duration delete_retry = Duration::seconds(1);  // doubled from one time to the next
     unsigned deletes_max = 7;   // over a minute altogether
-    unsigned cancels_max = 3;   // to whom may be rlite
+    unsigned cancels_max = 6;   // to whom may be rlite; over half a minute altogether
     // How long a repeated M_CREATE may be under way; as long as an invoke id must not come again.
     Duration duplicate_window = Duration::seconds(15);
     std::size_t flows_max = 60'000;
