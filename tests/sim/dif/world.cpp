@@ -163,6 +163,8 @@ void World::supervise() {
 
 void World::supervise_node(Node& node) {
     constexpr Duration kPatience = Duration::seconds(12);
+    rmt::N1PortSet all_up;
+    all_up.set_all(true);
     IpcProcess& lowest = *node.levels[0];
     if (!lowest.ipcp().is_member() && (node.asked_at == Instant{} ||
                                        env_.now() >= node.asked_at + kPatience)) {
@@ -184,9 +186,14 @@ void World::supervise_node(Node& node) {
     }
     for (unsigned level = 1; level < node.levels.size(); ++level) {
         IpcProcess& upper = *node.levels[level];
-        // Or one that was left alone.
-        if ((upper.ipcp().is_member() &&
-             (node.index == 0 || !upper.ipcp().enrollment().adjacencies().empty())) ||
+        // Or one that was left alone, or with others that have no way to the first.
+        const bool is_cut_off =
+            node.index != 0 && nodes_[0].is_up && nodes_[0].levels.size() > level &&
+            nodes_[0].levels[level]->ipcp().is_member() &&
+            upper.data().pft().route(
+                {.destination = nodes_[0].levels[level]->ipcp().address()}, all_up).status !=
+                rmt::RouteStatus::found;
+        if ((upper.ipcp().is_member() && !is_cut_off) ||
             !node.levels[level - 1]->ipcp().is_member() ||
             (node.upper_asked[level] != Instant{} &&
              env_.now() < node.upper_asked[level] + kPatience))
@@ -199,8 +206,8 @@ void World::supervise_node(Node& node) {
                 peers.push_back(other.index);
         if (peers.empty()) continue;
         node.upper_asked[level] = env_.now();
-        upper.enroll(node.levels[level - 1]->dif(),
-                     ipcp_name(level, peers[env_.rng.below(peers.size())]));
+        const std::size_t peer = is_cut_off ? 0 : peers[env_.rng.below(peers.size())];
+        upper.enroll(node.levels[level - 1]->dif(), ipcp_name(level, peer));
     }
 }
 

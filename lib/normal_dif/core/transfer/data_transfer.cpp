@@ -139,7 +139,11 @@ void DataTransfer::on_pdus(Instant now, std::span<const rmt::RxPdu> pdus, Transf
             case Decision::Kind::drop: out.drop.push_back({pdu.token, d.reason}); break;
             case Decision::Kind::local: {
                 Flow* const to = at(d.pci.destination_cep);
-                if (to == nullptr) {
+                // What we send to ourselves does not leave the node.
+                const bool is_ours = rmt_.is_own(d.pci.source);
+                if (is_ours != (pdu.arrival == rmt::kNoN1Port)) {
+                    out.drop.push_back({pdu.token, DropReason::efcp_wrong_peer});
+                } else if (to == nullptr) {
                     out.drop.push_back({pdu.token, DropReason::no_flow});
                 } else if (to->connection == nullptr) {
                     hold(*to, pdu, d.pci, out);
