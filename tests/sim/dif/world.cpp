@@ -435,6 +435,11 @@ std::optional<std::pair<std::string, std::string>> World::run() {
     for (const Node& node : nodes_)
         for (const auto& level : node.levels) totals.messages += level->ipcp().messages_sent();
     totals.steps = env_.clock.steps();
+    // What floods comes to an end. A quiet DIF has keepalives and digests.
+    const double each = static_cast<double>(totals.messages) /
+                        static_cast<double>(nodes_.size() * nodes_.size() * scenario_.levels);
+    if (!env_.verdicts.failed() && each > 1000)
+        env_.verdicts.fail("storm", fmt::format("{} messages", totals.messages));
     env_.trace.note(env_.now(), "end", totals.delivered, totals.steps);
     if (!env_.verdicts.failed()) return std::nullopt;
     return env_.verdicts.first();

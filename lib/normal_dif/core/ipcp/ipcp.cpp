@@ -535,17 +535,18 @@ std::vector<EnrollmentHost::Setting> Ipcp::settings() const {
     return out;
 }
 
-// Who joins and was a member has begun anew: its flows are gone, at their other ends as well.
+// Who joins and was a member has begun anew: its flows are gone.
 void Ipcp::member_restarted(Instant now, N1PortId port, const std::string& name) {
     // So are the N-1 flows that it had, though the DIF below may not have noticed.
     if (const auto old = ports_.find(name); old != ports_.end())
         for (const N1PortId other : old->second)
             if (other != port) stale_.push_back(other);
-    rina::NeighborCandidateList list;
-    for (const rina::NeighborCandidate& member : members_.snapshot())
-        if (node_name(member) == name) list.candidates.push_back(member);
-    const auto changes = members_.apply(now, Action::remove, list, name);
-    members_changed(now, changes, std::nullopt);
+    // Others are not told: neighbours have no numbers, and news of its going and coming would chase
+    // each other round every ring of the DIF for ever.
+    if (const auto address = members_.address_of(name)) {
+        flows_.on_member_gone(now, *address, flow_out_);
+        take_flow_actions();
+    }
 }
 
 void Ipcp::choose_address(Instant now, N1PortId port, const std::string& peer) {
