@@ -47,8 +47,8 @@ void DataTransfer::connect(Flow& flow, const mgmt::Bind& bound, rina::CepId peer
     ids.local_cep = bound.cep;
     ids.remote_cep = peer_cep;
     ids.qos = bound.qos;
-    flow.connection =
-        std::make_unique<Connection>(ids, bound.terms.policies, rmt_.params().format);
+    flow.connection = std::make_unique<Connection>(
+        ids, profiles_.intern({bound.terms.policies, rmt_.params().format}));
 }
 
 void DataTransfer::set_peer(Instant now, const mgmt::SetPeer& peer, TransferOutbox& out) {

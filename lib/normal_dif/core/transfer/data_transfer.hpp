@@ -9,6 +9,7 @@
 
 #include "base/instant.hpp"
 #include "normal_dif/core/efcp/connection.hpp"
+#include "normal_dif/core/efcp/profile.hpp"
 #include "normal_dif/core/mgmt/flow_allocator_actions.hpp"
 #include "normal_dif/core/rmt/rmt.hpp"
 
@@ -154,6 +155,7 @@ class DataTransfer {
     rmt::Rmt rmt_;
     rmt::Pft pft_;
     rmt::N1PortSet up_;
+    efcp::ProfileTable profiles_;
     std::vector<std::unique_ptr<Flow>> flows_;  // by CEP-id
     std::unordered_map<PortId, rina::CepId> by_port_;
     std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
