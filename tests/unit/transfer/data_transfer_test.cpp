@@ -20,7 +20,8 @@ struct Node {
     Node() : data(config()) {
         data.set_port(kPort, true);
         data.set_port(kOther, true);
-        REQUIRE(data.set_routes({{kThem, {}, {{{kPort, 1}}, {}}}, {kFar, {}, {{{kOther, 1}}, {}}}}));
+        REQUIRE(data.set_routes({{kThem, {}, {{{kPort, 1}}, {}}},
+                                 {kFar, {}, {{{kOther, 1}}, {}}}}));
     }
     static TransferConfig config() {
         TransferConfig c;
