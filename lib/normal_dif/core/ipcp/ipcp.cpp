@@ -1,9 +1,9 @@
 #include "normal_dif/core/ipcp/ipcp.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <string>
-#include <limits>
 #include <utility>
 
 #include "rina/rlite_name.hpp"
@@ -281,13 +281,6 @@ void Ipcp::make_rib() {
     add_table<rina::NeighborCandidateList>(
         rina::rib::kNeighbors, "members of the DIF: names, addresses, lower DIFs",
         [this](Action action, const rina::NeighborCandidateList& list) {
-            // Also of one that is still our neighbour as far as we know, and so stays a member.
-            if (action == Action::remove) {
-                for (const rina::NeighborCandidate& gone : list.candidates)
-                    if (const auto known = members_.address_of(node_name(gone)))
-                        flows_.on_member_gone(context_.now, *known, flow_out_);
-                take_flow_actions();
-            }
             members_changed(context_.now,
                             members_.apply(context_.now, action, list, context_.peer),
                             context_.port);
@@ -799,6 +792,7 @@ void Ipcp::send_digests(Instant now) {
 }
 
 void Ipcp::on_digests(const CdapMessage& message) {
+    if (config_.sync.ns == 0) return;
     const auto theirs = digests_in(message.value);
     const auto sync = syncs_.find(context_.port);
     if (!theirs || sync == syncs_.end()) return bad(IpcpDrop::bad_object);
@@ -807,9 +801,9 @@ void Ipcp::on_digests(const CdapMessage& message) {
     const TableDigests& ours = digests(now);
     // Not in answer to each: who says another one every time could make us talk all day.
     if (*theirs == ours || now < changed_at_ + kSettled ||
-        now < sync->second.told_at + config_.sync / 2)
+        now < sync->second.tell_from)
         return;
-    sync->second.told_at = now;
+    sync->second.tell_from = now + config_.sync / 2;
     const auto differs = [&](std::size_t table) {
         if (theirs->of[table] == ours.of[table]) return false;
         ++tables_told_again_;

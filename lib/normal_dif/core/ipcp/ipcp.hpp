@@ -293,7 +293,7 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     // Of neighbours that are up: when to compare next, and what they are known to be.
     struct Sync {
         Instant at{};
-        Instant told_at{};  // all of what differed
+        Instant tell_from{};  // no sooner again all of what differs
         unsigned unanswered = 0;
     };
     std::map<rmt::N1PortId, Sync> syncs_;
