@@ -194,8 +194,6 @@ void World::end_of(std::uint32_t id, std::size_t side, const std::string& why) {
     Connection::End& end = c.ends[side];
     if (end.state == Connection::State::over) return;
     env_.trace.note(env_.now(), why, id, side);
-    const Connection::End& other = c.ends[1 - side];
-    if (other.state != Connection::State::over) c.was_disturbed = true;
     leave(id, side);
 }
 

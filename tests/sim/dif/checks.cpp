@@ -186,7 +186,6 @@ void World::check_rest() {
                     "rest", fmt::format("node {} still has {} flows and {} connections",
                                         node.index, p.ipcp().flows().flows(), p.data().flows()));
         }
-    nodes_.back().apps->ends.size();
     // What layer management has under way is a handful.
     if (env_.buffers.live() > 64 * scenario_.levels * nodes_.size())
         env_.verdicts.fail("tokens", fmt::format("{} buffers are not given back",

@@ -79,12 +79,6 @@ const std::string* IpcProcess::lower_of(N1PortId port) const {
     return at == ports_.end() ? nullptr : &at->second.lower->dif();
 }
 
-std::string IpcProcess::peer_of(N1PortId port) const {
-    for (const mgmt::Enrollment::View& a : ipcp_->enrollment().adjacencies())
-        if (a.port == port) return a.peer;
-    return {};
-}
-
 void IpcProcess::inject(const Bytes& frame) {
     for (auto& [id, port] : ports_) send_frame(port, frame);
 }
@@ -267,7 +261,7 @@ void IpcProcess::deliver(const transfer::TransferOutbox::Deliver& item) {
     } else {
         const Bytes frame = env_.buffers.take(item.item.token);
         const auto from = frame.begin() + static_cast<long>(config_.ipcp.format.bytes());
-        hand_up(item.flow, at->second, {from, from + item.item.bytes});
+        hand_up(item.flow, {from, from + item.item.bytes});
     }
     unread_[item.flow] += 1;
     if (reads_slowly_) return;
@@ -289,7 +283,7 @@ void IpcProcess::reassemble(PortId id, Flow& flow, const transfer::TransferOutbo
         const auto from = part.begin() + static_cast<long>(header + piece->offset);
         flow.partial.insert(flow.partial.end(), from, from + piece->bytes);
         if (piece->is_last_of_token) env_.buffers.free(piece->token);
-        if (piece->ends_sdu) hand_up(id, flow, std::exchange(flow.partial, {}));
+        if (piece->ends_sdu) hand_up(id, std::exchange(flow.partial, {}));
     }
     while (const auto dropped = flow.reassembler->take_dropped()) {
         env_.buffers.free(dropped->token);
@@ -306,8 +300,7 @@ void IpcProcess::drop_partial(Flow& flow) {
     }
 }
 
-void IpcProcess::hand_up(PortId flow, Flow& to, Bytes sdu) {
-    static_cast<void>(to);
+void IpcProcess::hand_up(PortId flow, Bytes sdu) {
     env_.clock.after({}, guarded([this, flow, sdu = std::move(sdu)] {
         const auto at = flows_.find(flow);
         if (at != flows_.end() && at->second.user != nullptr)
@@ -438,7 +431,6 @@ void IpcProcess::closed(Provider& dif, PortId flow) {
 void IpcProcess::arrived(Provider& dif, PortId flow, Bytes sdu) {
     const auto at = by_flow_.find({&dif, flow});
     if (at == by_flow_.end()) return env_.drop(DropReason::no_flow);
-    ++frames_in;
     sdup::Frame frame;
     frame.data = sdu.data();
     frame.bytes = static_cast<std::uint32_t>(sdu.size());

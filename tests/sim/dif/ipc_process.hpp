@@ -33,11 +33,8 @@ class IpcProcess final : public Provider, public FlowUser {
 
     // Where the flow of an N-1 port leads, for checkers: the DIF's name.
     const std::string* lower_of(rmt::N1PortId port) const;
-    std::string peer_of(rmt::N1PortId port) const;
     // A frame of a member that does not keep to the rules, to all its neighbours.
     void inject(const Bytes& frame);
-    std::size_t n1_ports() const noexcept { return ports_.size(); }
-    std::uint64_t frames_in = 0;
     const Bytes& last_frame() const noexcept { return last_frame_; }
 
     // Provider
@@ -82,7 +79,7 @@ class IpcProcess final : public Provider, public FlowUser {
     void act(mgmt::IpcpAction& action);
     void drain_out();
     void deliver(const transfer::TransferOutbox::Deliver& item);
-    void hand_up(PortId flow, Flow& to, Bytes sdu);
+    void hand_up(PortId flow, Bytes sdu);
     void reassemble(PortId id, Flow& flow, const transfer::TransferOutbox::Deliver& item);
     void drop_partial(Flow& flow);
     Bytes frame_of(const rina::Pci& pci, std::span<const std::byte> payload) const;

@@ -121,7 +121,7 @@ void World::crash_node(std::size_t n) {
     for (auto& c : connections_)
         for (Connection::End& end : c->ends)
             if (end.node == n && end.life == node.life && end.state != Connection::State::none) {
-                c->was_disturbed = c->lost_node = true;
+                c->lost_node = true;
                 end.state = Connection::State::over;
             }
     node.is_up = false;
@@ -384,7 +384,6 @@ void World::attack() {
 
 void World::calm() {
     env_.trace.note(env_.now(), "trouble ends");
-    trouble_ = false;
     for (Link& link : links_) {
         link.wire->mend();
         link.wire->set_config(config_of(false));

@@ -43,11 +43,9 @@ struct Connection {
         std::uint32_t to_send = 0, sent = 0;
         std::uint32_t next = 0;       // expected of the peer, at a reliable flow
         std::set<std::uint32_t> seen;
-        std::uint32_t highest = 0;
         bool is_writing = false;
     } ends[2];
-    bool was_disturbed = false;  // an end's node crashed, the flow failed
-    bool lost_node = false;
+    bool lost_node = false;  // an end's node has crashed meanwhile
     std::string failure;
 };
 
@@ -117,10 +115,8 @@ class World {
     std::vector<Node> nodes_;
     std::vector<Link> links_;
     std::vector<std::unique_ptr<Connection>> connections_;
-    bool trouble_ = true;
     std::size_t planned_ = 0;
     Instant start_{};
-    Bytes captured_;
 };
 
 }  // namespace sluice::sim
