@@ -186,8 +186,8 @@ void World::check_rest() {
                     "rest", fmt::format("node {} still has {} flows and {} connections",
                                         node.index, p.ipcp().flows().flows(), p.data().flows()));
         }
-    // What layer management has under way is a handful.
-    if (env_.buffers.live() > 64 * scenario_.levels * nodes_.size())
+    // Frames under way are copies; what is counted lies in queues and connections.
+    if (env_.buffers.live() != 0)
         env_.verdicts.fail("tokens", fmt::format("{} buffers are not given back",
                                                  env_.buffers.live()));
 }
