@@ -20,7 +20,8 @@ struct Header {
     std::array<std::byte, kEthernetBytes + kTagBytes> bytes{};
     std::uint8_t size = 0;
 
-    std::span<const std::byte> view() const noexcept { return {bytes.data(), size}; }
+    std::span<const std::byte> view() const& noexcept { return {bytes.data(), size}; }
+    void view() && = delete;  // of one that is gone when the view is used
 };
 
 // `vlan` 0: no tag.

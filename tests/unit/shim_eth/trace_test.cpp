@@ -49,7 +49,8 @@ struct Replay {
     void ours(const Bytes& frame, const ParsedHeader& header) {
         const auto body = std::span<const std::byte>(frame).subspan(header.size);
         if (header.ether_type == 0xd1f0) {
-            const auto head = node.shim.header_for(flow).view();
+            const auto made = node.shim.header_for(flow);
+            const auto head = made.view();
             CHECK(Bytes(head.begin(), head.end()) ==
                   Bytes(frame.begin(), frame.begin() + header.size));
             ++sent;
