@@ -105,7 +105,9 @@ bool Connection::on_control(Instant now, const RxItem& item) noexcept {
                           type == static_cast<std::uint8_t>(rina::PduType::flow_control) ||
                           type == static_cast<std::uint8_t>(rina::PduType::ack_flow_control) ||
                           (has_sack(type) && policies().sack) || (is_rendezvous && !is_rlite_);
-    if (!has_acks_ || !is_known || item.bytes.size() < format().control_bytes()) return false;
+    const bool is_short = item.bytes.size() < format().control_bytes();
+    if (is_short && faults::crashes(faults::Fault::short_control_read)) return false;
+    if (!has_acks_ || !is_known || is_short) return false;
     const rina::ControlPdu fields = rina::parse_control(item.bytes, format());
     const bool is_marked = policies().ecn && (item.pci.flags & rina::pci_flag::kEcn) != 0;
     if (has_sack(type)) {

@@ -9,6 +9,7 @@
 #include "normal_dif/core/efcp/profile.hpp"
 #include "normal_dif/core/efcp/receiver.hpp"
 #include "normal_dif/core/efcp/sender.hpp"
+#include "normal_dif/core/faults.hpp"
 
 // An EFCP connection: data transfer (DTP) and its control (DTCP) between two CEP-ids, compatible
 // with rlite's (kernel/normal.c there) and better between our own nodes. A pure machine: it handles
@@ -87,8 +88,9 @@ class Connection {
 
   private:
     bool is_mine(const rina::Pci& pci) const noexcept {
-        return pci.source == header_.destination && pci.source_cep == header_.destination_cep &&
-               pci.destination_cep == header_.source_cep;
+        return faults::is_active(faults::Fault::any_source_accepted) ||
+               (pci.source == header_.destination && pci.source_cep == header_.destination_cep &&
+                pci.destination_cep == header_.source_cep);
     }
     bool on_control(Instant now, const RxItem& item) noexcept;
     void after_data(Instant now, Outbox& out) noexcept;

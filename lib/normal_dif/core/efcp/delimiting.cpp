@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "normal_dif/core/faults.hpp"
 #include "rina/pci.hpp"
 
 namespace sluice::efcp {
@@ -61,7 +62,8 @@ bool Concatenator::add(std::span<const std::byte> sdu) noexcept {
 void Reassembler::on_pdu(std::uint64_t sequence, PduToken token,
                          std::span<const std::byte> user_data, std::uint32_t user_data_bytes) {
     // A PDU is missing: whatever SDU was under way is not to be had any more.
-    if (any_ && sequence != next_sequence_) lose(DropReason::efcp_sdu_incomplete);
+    if (any_ && sequence != next_sequence_ && !faults::is_active(faults::Fault::gap_in_sdu_ignored))
+        lose(DropReason::efcp_sdu_incomplete);
     any_ = true;
     next_sequence_ = sequence + 1;
     if (user_data_bytes == 0 || user_data.empty()) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <new>
 
+#include "normal_dif/core/faults.hpp"
+
 namespace sluice::efcp {
 
 namespace {
@@ -10,6 +12,7 @@ namespace {
 constexpr std::uint64_t kOvertakenMax = 64;
 
 std::uint32_t held_max(const EfcpPolicies& policies, const SeqSpace& space) noexcept {
+    if (faults::is_active(faults::Fault::reorder_queue_of_64)) return kRliteReorderMax;
     std::uint64_t most = kSmallWindowMax;
     // What the peer was allowed to send is never dropped for want of room.
     if (policies.window)
@@ -92,6 +95,8 @@ void Receiver::drop_repeated(std::uint64_t seq, const RxItem& item, Outbox& out)
 // Whether a run starts here: with the flag, unless that PDU is part of the run already (it was
 // sent again, or came twice); and without, when nothing is known of a run and losses are borne.
 bool Receiver::is_start_of_run(std::uint64_t seq, bool is_flagged) const noexcept {
+    if (is_flagged && faults::is_active(faults::Fault::drf_delivered_again)) return true;
+    if (drf_expected_ && faults::is_active(faults::Fault::second_starts_run)) return true;
     if (!is_flagged) return drf_expected_ && !reliable_;
     if (drf_expected_) return true;
     // Of a run whose beginning was not seen it may be the beginning, overtaken on the way.
@@ -155,6 +160,7 @@ void Receiver::on_reliable(std::uint64_t seq, const RxItem& item, Outbox& out) n
         return;
     }
     if (seq - next_ >= held_max_ || !note_arrival(seq)) {
+        if (faults::is_active(faults::Fault::reorder_queue_of_64) && has_sack_) log_arrival(seq);
         out.drop.add({item.token, DropReason::efcp_reorder_full});
         return;
     }
@@ -215,7 +221,8 @@ void Receiver::on_ack_sent(ControlItem& item) noexcept {
     rwe_ = rwe();
     told_lwe_ = later(told_lwe_, lwe());
     acked_ = next_;
-    item.fields.ack = space_.wrap(next_);
+    const bool is_wrong = faults::is_active(faults::Fault::ack_one_too_many) && top_ != next_;
+    item.fields.ack = space_.wrap(next_ + is_wrong);
     item.fields.new_rwe = space_.wrap(rwe_);
     item.fields.new_lwe = space_.wrap(told_lwe_);
     ack_owed_ = ack_urgent_ = false;
@@ -321,6 +328,7 @@ void Receiver::deliver_held(Outbox& out) noexcept {
         if (dlv_ == next_) break;
         const Held& held = ring_[dlv_];
         deliver(out, held.token, dlv_, held.bytes);
+        if (faults::is_active(faults::Fault::lwe_stays_behind)) ++backlog_;
         came_.clear(dlv_);
         ++dlv_;
         // Delivered is as good as received for the window.
@@ -367,6 +375,9 @@ void Receiver::expect_run() noexcept {
     log_.reset();
 }
 
-bool Receiver::flush(Outbox& out, DropReason reason) noexcept { return drop_held(out, reason); }
+bool Receiver::flush(Outbox& out, DropReason reason) noexcept {
+    if (faults::is_active(faults::Fault::held_not_freed)) forget_held();
+    return drop_held(out, reason);
+}
 
 }  // namespace sluice::efcp

@@ -8,6 +8,7 @@
 #include "normal_dif/core/efcp/policies.hpp"
 #include "normal_dif/core/efcp/seq.hpp"
 #include "normal_dif/core/efcp/seq_ring.hpp"
+#include "normal_dif/core/faults.hpp"
 
 namespace sluice::efcp {
 
@@ -66,7 +67,9 @@ class Receiver {
 
     // What to tell the peer, and that it was told.
     std::uint64_t next() const noexcept { return next_; }
-    std::uint64_t lwe() const noexcept { return dlv_ - backlog_; }
+    std::uint64_t lwe() const noexcept {
+        return faults::is_active(faults::Fault::window_ignores_user) ? dlv_ : dlv_ - backlog_;
+    }
     std::uint64_t rwe() const noexcept { return later(rwe_, lwe() + credit_); }
     bool is_ack_owed() const noexcept { return ack_owed_; }
     // Enough came or was consumed since then, by this threshold.

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "normal_dif/core/efcp/control_pdu.hpp"
+#include "normal_dif/core/faults.hpp"
 
 namespace sluice::efcp {
 
@@ -89,6 +90,8 @@ std::uint32_t Sender::room(Instant now, bool is_new) const noexcept {
             most = std::min<std::uint64_t>(most,
                                            used < outstanding_max_ ? outstanding_max_ - used : 0);
             if (is_rlite_) most = std::min<std::uint64_t>(most, room_of_rlite());
+            if (faults::is_active(faults::Fault::lwe_stays_behind) && stats_.retransmitted > 0)
+                most = std::min(most, before(next_, told_lwe_ + 4) ? told_lwe_ + 4 - next_ : 0);
         }
     }
     if (most == 0) return 0;
@@ -210,7 +213,9 @@ bool Sender::resend(Instant now, std::uint64_t seq, Outbox& out) noexcept {
     --lost_;
     ++in_flight_;
     // rlite delivers a second PDU with the flag again; without, it drops and acknowledges it.
-    emit(out, slot.token, seq, slot.bytes, slot.starts_run && !is_rlite_);
+    const bool is_wrong = faults::is_active(faults::Fault::wrong_payload_resent) && seq + 1 != next_;
+    const Slot& sent = is_wrong ? slots_[seq + 1] : slot;
+    emit(out, sent.token, seq, sent.bytes, slot.starts_run && !is_rlite_);
     path_->pacer.on_sent(now, 1);
     rate_pacer_.on_sent(now, 1);
     active_at_ = now;
@@ -444,7 +449,7 @@ void Sender::on_rtx_timer(Instant now) noexcept {
     }
     ++stats_.timeouts;
     const Instant cut = now - path_->rtt.timeout();
-    path_->rtt.back_off();
+    if (!faults::is_active(faults::Fault::no_backoff)) path_->rtt.back_off();
     reorder_ = kReorderLeast;
     std::visit([](auto& policy) { policy.on_timeout(); }, path_->congestion);
     window_ = limits().window;
@@ -541,7 +546,8 @@ void Sender::arm(Instant now) noexcept {
     // rlite can be asked by an old number, which it acknowledges, but only with retransmission;
     // without, what it does not hear of for 3 delta-t starts anew.
     const bool can_ask = reliable_ ? una_ == next_ : !is_rlite_;
-    const bool is_closed = is_waiting && has_window_ && before(rwe_, next_) && can_ask;
+    const bool is_closed = is_waiting && has_window_ && before(rwe_, next_) && can_ask &&
+                           !faults::is_active(faults::Fault::no_window_probe);
     if (!is_closed) {
         probe_at_ = Instant::never();
         probe_gap_ = Duration{};

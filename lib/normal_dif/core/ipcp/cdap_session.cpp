@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "normal_dif/core/faults.hpp"
+
 namespace sluice::mgmt {
 
 using rina::CdapMessage;
@@ -20,6 +22,7 @@ const char* to_string(SessionError error) noexcept {
 
 std::int32_t CdapSession::next_id(bool answered) {
     ++last_id_;
+    if (faults::is_active(faults::Fault::invoke_id_reused) && last_id_ > 8) last_id_ = 2;
     if (answered) {
         // Answers to older ones are not waited for any more.
         if (pending_.size() == kPendingMax) pending_.erase(pending_.begin());

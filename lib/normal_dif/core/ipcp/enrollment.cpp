@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "normal_dif/core/faults.hpp"
 #include "rina/rlite_name.hpp"
 
 namespace sluice::mgmt {
@@ -185,6 +186,8 @@ void Enrollment::on_connect_answer(Instant now, Iterator it, const CdapMessage& 
 void Enrollment::start(Instant now, Adjacency& a) {
     a.step = Step::starting;
     a.deadline = now + options_.timers.step;
+    if (faults::is_active(faults::Fault::enrollee_is_impatient))
+        a.deadline = now + Duration::seconds(3);
     a.new_member = !host_.is_member();
     const rina::RibName object =
         a.new_member ? rina::rib::kEnrollment : rina::rib::kLowerFlow;

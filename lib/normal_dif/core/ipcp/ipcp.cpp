@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "normal_dif/core/faults.hpp"
 #include "rina/rlite_name.hpp"
 
 namespace sluice::mgmt {
@@ -87,6 +88,11 @@ std::string key_of(const rina::DftEntry& e) {
     return rina::rlite_name(e.application) + '\n' + e.ipcp;
 }
 std::string key_of(const rina::AddrAllocRequest& r) { return fmt::to_string(r.address.value); }
+
+bool has_route(const std::vector<rmt::Route>& routes, Address destination) {
+    return std::any_of(routes.begin(), routes.end(),
+                       [&](const rmt::Route& r) { return r.destination == destination; });
+}
 
 template <typename List>
 rina::RibName list_name() {
@@ -214,6 +220,8 @@ void Ipcp::add_table(rina::RibName object, const char* help, Apply apply) {
              {OpCode::create, OpCode::remove}, help, [this, apply](const CdapMessage& m) {
                  const auto value = rina::object_of(m);
                  const List* const list = value ? std::get_if<List>(&*value) : nullptr;
+                 if (list == nullptr && faults::crashes(faults::Fault::crash_without_value))
+                     return;
                  if (list == nullptr) return bad(IpcpDrop::bad_object);
                  apply(m.op == OpCode::create ? Action::create : Action::remove, *list);
              });
@@ -336,7 +344,7 @@ void Ipcp::flood(Instant now, const Changes<Object>& changes, rina::RibName obje
     }
     for (const Enrollment::View& a : enrollment_.adjacencies()) {
         if (a.step != Enrollment::Step::up) continue;
-        if (from != a.port) {
+        if (from != a.port || faults::is_active(faults::Fault::flood_goes_back)) {
             tell<List>(a.port, OpCode::create, object, changes.create);
             tell<List>(a.port, OpCode::remove, object, changes.remove);
         }
@@ -452,6 +460,8 @@ Result<> Ipcp::check_constants(const rina::DataTransferConstants& theirs) const 
 
 Result<> Ipcp::admit(const std::string& peer, bool) const {
     if (!is_node_name(peer)) return fail(EACCES, "'{}' is no name", peer);
+    if (faults::is_active(faults::Fault::released_is_barred) && lost_.contains(peer + '\n'))
+        return fail(EACCES, "'{}' has left", peer);
     return {};
 }
 
@@ -565,6 +575,8 @@ void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, A
         else
             lost_.erase(again);
     }
+    if (faults::is_active(faults::Fault::released_is_barred) && why == AdjacencyEnd::released)
+        lost_[peer + '\n'] = {{}, Instant::never()};
     if (why != AdjacencyEnd::restarted) lower_of_.erase(port);
 }
 
@@ -604,6 +616,9 @@ void Ipcp::routes_dirty(Instant now) { schedule_.mark(now, members_.size() + 1);
 void Ipcp::compute_routes(Instant now) {
     schedule_.done(now);
     RouteList list = routing_->routes({lfdb_, members_, ports_});
+    if (faults::is_active(faults::Fault::routes_never_withdrawn))
+        for (const rmt::Route& old : routes_)
+            if (!has_route(list.routes, old.destination)) list.routes.push_back(old);
     if (list.routes == routes_) return;
     routes_ = std::move(list.routes);
     actions_.push_back(PublishRoutes{routes_});
@@ -653,7 +668,7 @@ const TableDigests& Ipcp::digests(Instant now) {
 }
 
 void Ipcp::send_digests(Instant now) {
-    if (config_.sync.ns == 0 || !member_) return;
+    if (config_.sync.ns == 0 || !member_ || faults::is_active(faults::Fault::no_digests)) return;
     for (const Enrollment::View& a : enrollment_.adjacencies()) {
         if (a.step != Enrollment::Step::up) continue;
         const auto sync = syncs_.find(a.port);

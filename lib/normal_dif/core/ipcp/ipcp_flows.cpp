@@ -2,6 +2,7 @@
 #include <utility>
 #include <variant>
 
+#include "normal_dif/core/faults.hpp"
 #include "normal_dif/core/ipcp/ipcp.hpp"
 
 // Messages from member to member, whom relays see as data, and the flows that they are about.
@@ -50,11 +51,18 @@ void Ipcp::on_a_data(Instant now, N1PortId port, const rina::Pci& pci, const Cda
     const auto object = rina::object_of(outer);
     const rina::AData* const data = object ? std::get_if<rina::AData>(&*object) : nullptr;
     if (outer.op != OpCode::write || data == nullptr) return bad(IpcpDrop::bad_object);
+    if (data->source == Address{} && faults::crashes(faults::Fault::crash_source_zero)) return;
     const auto sender = sender_of(port, data->source);
     if (data->source != pci.source || data->destination != pci.destination || !sender)
         return bad(IpcpDrop::forged_source);
     const CdapMessage& m = data->message;
+    if (m.obj_name == rina::rib::kKeepalive.obj_name &&
+        faults::crashes(faults::Fault::crash_keepalive_inside))
+        return;
     if (m.obj_class == rina::rib::kFlow.obj_class) {
+        if (m.op == OpCode::remove && m.obj_name == rina::rib::kFlow.obj_name &&
+            faults::crashes(faults::Fault::crash_delete_without_id))
+            return;
         flows_.on_message(now, data->source, m, flow_out_);
         return take_flow_actions();
     }

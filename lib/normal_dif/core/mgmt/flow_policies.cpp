@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "normal_dif/core/faults.hpp"
+
 namespace sluice::mgmt {
 
 namespace {
@@ -76,7 +78,8 @@ FlowTerms terms_for(const FlowSpec& spec, const FlowPolicyConfig& config) {
 void put(const FlowTerms& terms, rina::FlowRequest& request) {
     const efcp::EfcpPolicies& policies = terms.policies;
     rina::QosSpec& qos = request.qos;
-    qos.average_bandwidth_bps = terms.bandwidth_bps;
+    qos.average_bandwidth_bps =
+        terms.bandwidth_bps / (faults::is_active(faults::Fault::bandwidth_in_bytes) ? 8 : 1);
     qos.partial_delivery = !terms.msg_boundaries;
     qos.in_order_delivery = policies.in_order;
     qos.sdu_gap_max = static_cast<std::int32_t>(policies.max_sdu_gap);

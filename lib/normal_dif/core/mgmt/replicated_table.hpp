@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/instant.hpp"
+#include "normal_dif/core/faults.hpp"
 #include "normal_dif/core/mgmt/changes.hpp"
 
 // A table that every member of the DIF has a copy of, kept equal by flooding: each entry has one
@@ -276,7 +277,8 @@ void ReplicatedTable<Traits>::erase(Slot& slot) {
 template <typename Traits>
 bool ReplicatedTable<Traits>::bury(Slot& slot, Instant now) {
     if (store_.is_own(slot)) own_number_ = std::max(own_number_, Store::sequence(slot));
-    const bool room = removals() < limits_.removals_max;
+    const bool room = removals() < limits_.removals_max &&
+                      !faults::is_active(faults::Fault::removal_forgotten);
     slot.removed = true;
     slot.unsaid = false;
     slot.silent = false;
@@ -488,7 +490,7 @@ auto ReplicatedTable<Traits>::tick(Instant now) -> Changed {
         if (slot.removed) return age >= times_.removal_memory;
         if (store_.is_own(slot)) {
             tick_own(now, slot, refresh, out);
-        } else if (age > times_.age_max) {
+        } else if (age > times_.age_max && !faults::is_active(faults::Fault::no_ageing)) {
             out.remove_all.push_back(shown(slot, now));
             out.changed = true;
             return !bury(slot, now);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.hpp"
+#include "normal_dif/core/faults.hpp"
 #include "rina/inet_checksum.hpp"
 
 namespace sluice::rmt {
@@ -26,6 +27,13 @@ DropReason reason_of(PciError error) noexcept {
 void drop(Decision& out, DropReason reason) noexcept {
     out.kind = Kind::drop;
     out.reason = reason;
+}
+
+// False, but for faults that are switched on.
+bool is_overlooked(PciError error) noexcept {
+    using faults::Fault;
+    return (error == PciError::short_control && faults::is_active(Fault::short_control_read)) ||
+           (error == PciError::long_length && faults::is_active(Fault::length_believed));
 }
 
 // Bounds the work between a look at a header and its rewriting, and so what must stay in the cache.
@@ -56,7 +64,7 @@ template <bool kDefault>
     asm volatile("" : "+m"(copy));
     const PciError error =
         rina::parse(std::span(copy.data(), bytes), pdu.frame_bytes, format, out.pci);
-    if (error != PciError::none) [[unlikely]] {
+    if (error != PciError::none && !is_overlooked(error)) [[unlikely]] {
         drop(out, reason_of(error));
         return false;
     }
@@ -91,7 +99,8 @@ template <bool kDefault>
         return drop(out, DropReason::dif_returning);
     out.kind = Kind::forward;
     out.port = next.port;
-    const auto ttl = static_cast<std::uint16_t>(out.pci.ttl - 1);
+    const int hops = faults::is_active(faults::Fault::ttl_not_counted) ? 0 : 1;
+    const auto ttl = static_cast<std::uint16_t>(out.pci.ttl - hops);
     rina::detail::store(pdu.head + PciFormat::kTtlAt, ttl);
     if (params_.inet_checksum)
         rina::detail::store(pdu.head + PciFormat::kChecksumAt,
