@@ -63,10 +63,12 @@ void print(const Scenario& s, const Outcome& o) {
                o.totals.steps, o.totals.converged_s, o.digest);
 }
 
-int run_swarm(std::uint64_t from, std::uint64_t to, bool twice, bool shrinks) {
+int run_swarm(std::uint64_t from, std::uint64_t to, const std::string& lower, bool twice,
+              bool shrinks) {
     std::uint64_t failures = 0, delivered = 0, digest = 0;
     for (std::uint64_t seed = from; seed <= to; ++seed) {
-        const Scenario s = Scenario::draw(seed);
+        Scenario s = Scenario::draw(seed);
+        if (!lower.empty()) s.lower = lower;
         const Outcome o = run_one(s, false);
         delivered += o.totals.delivered;
         digest = (digest ^ o.digest) * 0x100000001b3ull;
@@ -103,17 +105,22 @@ std::vector<bool> parse_keep(const std::string& text, std::size_t planned) {
 
 int main(int argc, char** argv) {
     CLI::App app{"Networks of IPC processes in virtual time"};
-    std::string path, seeds, kept;
+    std::string path, seeds, lower, kept;
     std::uint64_t seed = 1;
     bool prints = false, twice = false, shrinks = false;
     app.add_option("--scenario", path, "a scenario's file");
     app.add_option("--seed", seed, "one run: of the scenario, or drawn from the seed");
     app.add_option("--seeds", seeds, "a swarm: FROM..TO");
+    app.add_option("--lower", lower, "what joins nodes: wire, shim-eth, shim-udp, shim-hv, mixed");
     app.add_option("--keep", kept, "of what was planned only these, as --shrink prints them");
     app.add_flag("--trace", prints, "print everything that happens");
     app.add_flag("--digest", twice, "run each twice and compare");
     app.add_flag("--shrink", shrinks, "find the smallest part of a run that fails");
     CLI11_PARSE(app, argc, argv);
+    if (auto known = Scenario::check_lower(lower.empty() ? "wire" : lower); !known) {
+        fmt::print(stderr, "--lower: {}\n", known.error().message);
+        return 2;
+    }
     if (!seeds.empty()) {
         const std::size_t dots = seeds.find("..");
         if (dots == std::string::npos) {
@@ -121,7 +128,7 @@ int main(int argc, char** argv) {
             return 2;
         }
         return run_swarm(std::stoull(seeds.substr(0, dots)), std::stoull(seeds.substr(dots + 2)),
-                         twice, shrinks);
+                         lower, twice, shrinks);
     }
     Scenario scenario = Scenario::draw(seed);
     if (!path.empty()) {
@@ -133,6 +140,7 @@ int main(int argc, char** argv) {
         scenario = std::move(*loaded);
         scenario.seed = seed;
     }
+    if (!lower.empty()) scenario.lower = lower;
     if (!kept.empty()) scenario.keep = parse_keep(kept, run_one(scenario, false).planned);
     if (shrinks) scenario = shrink(scenario);
     const Outcome outcome = run_one(scenario, prints);

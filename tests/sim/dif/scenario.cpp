@@ -14,6 +14,8 @@ namespace sluice::sim {
 namespace {
 
 constexpr const char* kTopologies[] = {"line", "ring", "star", "tree", "mesh", "random"};
+constexpr const char* kMoreTopologies[] = {"segments", "hosts"};  // never drawn for their own sake
+constexpr const char* kKinds[] = {"wire", "shim-eth", "shim-udp", "shim-hv", "mixed"};
 
 using Setter = std::function<bool(Scenario&, const toml::node&)>;
 
@@ -35,6 +37,9 @@ Setter set(T Scenario::*member) {
 const std::map<std::string_view, Setter>& setters() {
     using S = Scenario;
     static const std::map<std::string_view, Setter> kSetters{
+        {"lower", set(&S::lower)},             {"segment", set(&S::segment)},
+        {"trunk", set(&S::trunk)},             {"lossy_rings", set(&S::lossy_rings)},
+        {"disturbances", set(&S::disturbances)},
         {"topology", set(&S::topology)},       {"nodes", set(&S::nodes)},
         {"levels", set(&S::levels)},           {"wide", set(&S::wide)},
         {"scheduler", set(&S::scheduler)},     {"protection", set(&S::protection)},
@@ -55,6 +60,18 @@ const std::map<std::string_view, Setter>& setters() {
 
 }  // namespace
 
+Result<> Scenario::check_lower(const std::string& list) {
+    for (std::size_t from = 0; from <= list.size();) {
+        const std::size_t comma = std::min(list.find(',', from), list.size());
+        const std::string kind = list.substr(from, comma - from);
+        if (std::find(std::begin(kKinds), std::end(kKinds), kind) == std::end(kKinds))
+            return fail(EINVAL, "'{}' joins no nodes, expected wire, shim-eth, shim-udp, shim-hv "
+                        "or mixed", kind);
+        from = comma + 1;
+    }
+    return {};
+}
+
 Result<Scenario> Scenario::load(const std::string& path) {
     toml::table file;
     try {
@@ -74,10 +91,15 @@ Result<Scenario> Scenario::load(const std::string& path) {
             return fail(EINVAL, "{}:{}: '{}' cannot be that", path, node.source().begin.line,
                         key.str());
     }
-    if (std::find(std::begin(kTopologies), std::end(kTopologies), out.topology) ==
-        std::end(kTopologies))
-        return fail(EINVAL, "{}: topology '{}', expected line, ring, star, tree, mesh or random",
-                    path, out.topology);
+    const auto is_one_of = [](const auto& all, const std::string& it) {
+        return std::find(std::begin(all), std::end(all), it) != std::end(all);
+    };
+    if (!is_one_of(kTopologies, out.topology) && !is_one_of(kMoreTopologies, out.topology))
+        return fail(EINVAL, "{}: topology '{}', expected line, ring, star, tree, mesh, random, "
+                    "segments or hosts", path, out.topology);
+    SLUICE_TRY_VOID(check_lower(out.lower));
+    if (out.segment < 2)
+        return fail(EINVAL, "{}: a segment of {} nodes, expected at least 2", path, out.segment);
     if (out.nodes < 2 || out.levels < 1 || out.levels > 8)
         return fail(EINVAL, "{}: at least 2 nodes and 1 to 8 levels", path);
     return out;
@@ -123,7 +145,8 @@ std::string Scenario::to_string() const {
         "{} seed {}: {} of {} nodes, {} level(s), {} bytes PCI, {}, {}; {} Mb/s, {} ms, loss {}, "
         "duplicate {}, reorder {}; {} flows of {} SDUs to {} B, gap {} ms; cuts {}, silent {}, "
         "crashes {}{}, partitions {}, slow {}{}",
-        name, seed, topology, nodes, levels, wide ? 34 : 28, scheduler, protection, link_mbps,
+        name, seed, fmt::format("{} by {}{}", topology, lower, trunk ? ", VLANs" : ""),
+        nodes, levels, wide ? 34 : 28, scheduler, protection, link_mbps,
         delay_ms, loss, duplicate, reorder, flows, sdus, sdu_bytes_max, gap_ms, cuts, silent_cuts,
         crashes, crash_first ? " and the first" : "", partitions, slow_readers,
         hostile ? ", hostile" : "");

@@ -13,12 +13,19 @@ struct Scenario {
     std::string name = "swarm";
     std::uint64_t seed = 1;
 
-    std::string topology = "line";  // line, ring, star, tree, mesh, random
+    std::string topology = "line";  // line, ring, star, tree, mesh, random, segments, hosts
     std::size_t nodes = 2;
     unsigned levels = 1;            // normal DIFs on top of each other
     bool wide = false;              // 34-byte PCI
     std::string scheduler = "fifo";
     std::string protection = "none";
+
+    // What joins nodes: wire, shim-eth, shim-udp, shim-hv or mixed, drawn for each. Of a list with
+    // commas one after the other; the last for all others.
+    std::string lower = "wire";
+    std::size_t segment = 3;   // nodes on each, where there are segments; or hosts
+    bool trunk = false;        // all Ethernet DIFs are VLANs of one switch
+    bool lossy_rings = false;  // those of shim-hv lose what other links lose
 
     // Of every link, always.
     double link_mbps = 1000;
@@ -40,6 +47,7 @@ struct Scenario {
     unsigned crashes = 0;       // nodes
     unsigned partitions = 0;    // half of the nodes from the other half
     unsigned slow_readers = 0;
+    unsigned disturbances = 0;  // of media, each as its kind can be disturbed
     bool crash_first = false;   // the node that all enrolled with
     bool hostile = false;       // the last node sends what it likes
     double safety_s = 60;
@@ -51,6 +59,8 @@ struct Scenario {
     static Result<Scenario> load(const std::string& path);
     static Scenario draw(std::uint64_t seed);
     std::string to_string() const;
+    // One sentence, or nothing.
+    static Result<> check_lower(const std::string& list);
 };
 
 }  // namespace sluice::sim

@@ -142,6 +142,7 @@ struct Env {
     std::map<DropReason, std::uint64_t> drops;
     std::set<std::uint64_t> alive;  // who may still be called
     std::uint64_t next_life = 1;
+    std::size_t under_way = 0;      // buffers in rings and on cables
 
     Instant now() const noexcept { return clock.now(); }
     void drop(DropReason why) { ++drops[why]; }

@@ -19,7 +19,7 @@ void Wire::set_config(const link_model::Config& config) {
     for (End& end : ends_) end.model.set_config(config);
 }
 
-void Wire::cut(bool silently) {
+void Wire::cut(std::size_t, std::size_t, bool silently) {
     (silently ? silent_ : up_) = silently;
     if (silently) return;
     for (End& end : ends_)
@@ -31,7 +31,12 @@ void Wire::cut(bool silently) {
                 });
 }
 
-void Wire::mend() { up_ = true, silent_ = false; }
+void Wire::mend(std::size_t, std::size_t) { up_ = true, silent_ = false; }
+
+// Loudly, its flows are closed one by one as the node is torn down.
+void Wire::power_off(std::size_t side, bool silently) {
+    if (silently && is_up()) ends_[side].flows.clear();
+}
 
 void Wire::End::register_name(FlowUser& user, const rina::AppName& name) {
     names[name.to_string()] = &user;
@@ -98,19 +103,14 @@ bool Wire::End::write(PortId flow, const Bytes& sdu) {
     const auto at = flows.find(flow);
     if (at == flows.end() || !at->second.is_open) return true;  // into the void
     Env& env = wire->env_;
-    const std::uint64_t backlog = model.backlog_bytes(env.now());
-    if (backlog > kRoom) {
-        if (!std::exchange(at->second.wants_room, true)) {
-            const auto bps = static_cast<double>(model.config().rate.bits_per_second);
-            const auto ns = static_cast<std::int64_t>(static_cast<double>(backlog) * 4e9 /
-                                                      std::max(bps, 1.0));
-            env.clock.after(Duration{ns}, [this, flow] {
+    if (const Duration wait = ring_full_for(model, env.now()); wait.ns != 0) {
+        if (!std::exchange(at->second.wants_room, true))
+            env.clock.after(wait, [this, flow] {
                 const auto it = flows.find(flow);
                 if (it == flows.end()) return;
                 it->second.wants_room = false;
                 it->second.user->writable(*this, flow);
             });
-        }
         return false;
     }
     if (sdu.empty()) return true;  // only asked

@@ -1,26 +1,30 @@
 #pragma once
 
-#include "link_model/link_model.hpp"
-#include "sim.hpp"
+#include "medium.hpp"
 
 namespace sluice::sim {
 
 // A DIF of two nodes over one link: what a shim over a cable is. Frames meet the link model; the
 // allocation of flows does not, as it is a shim's business (see tests of the shims for theirs).
-class Wire {
+class Wire final : public Medium {
   public:
     Wire(Env& env, std::string dif, const link_model::Config& config);
-    Provider& end(std::size_t side) { return ends_[side]; }
 
-    void set_config(const link_model::Config& config);
-    // Loudly: flows end at both sides. Silently: nothing arrives any more, and nobody says so.
-    void cut(bool silently);
-    void mend();
-    bool is_up() const noexcept { return up_ && !silent_; }
+    const std::string& dif() const override { return dif_; }
+    Provider& end(std::size_t side) override { return ends_[side]; }
+    void set_config(const link_model::Config& config) override;
+    // Loudly: flows end at both sides.
+    void cut(std::size_t a, std::size_t b, bool silently) override;
+    void mend(std::size_t a, std::size_t b) override;
+    bool is_up(std::size_t, std::size_t) const override { return is_up(); }
+    void power_off(std::size_t side, bool silently) override;
+    void power_on(std::size_t) override {}
 
     std::uint64_t frames = 0, bytes = 0;
 
   private:
+    bool is_up() const noexcept { return up_ && !silent_; }
+
     struct Flow {
         FlowUser* user = nullptr;
         PortId peer{};
@@ -50,7 +54,6 @@ class Wire {
                  const rina::AppName& remote, std::uint32_t cookie);
     void hang_up(std::size_t side, PortId flow);
 
-    static constexpr std::uint64_t kRoom = 32'000;  // bytes that wait in the card's ring
     Env& env_;
     std::string dif_;
     bool up_ = true, silent_ = false;

@@ -3,16 +3,13 @@
 #include <fmt/format.h>
 
 #include "rina/cdap.hpp"
+#include "shim_eth_segment.hpp"
 
 namespace sluice::sim {
-
-namespace {
 
 std::string ipcp_name(unsigned level, std::size_t node) {
     return fmt::format("{}{:04}.IPCP", static_cast<char>('a' + level), node);
 }
-
-}  // namespace
 
 World::World(const Scenario& scenario, bool prints)
     : scenario_(scenario), env_(Rng(scenario.seed ^ 0x736c75696365ull).next(), prints) {
@@ -28,45 +25,17 @@ World::~World() {
         while (!node.levels.empty()) node.levels.pop_back();
 }
 
-link_model::Config World::config_of(bool troubled) const {
-    link_model::Config c;
-    c.rate = link_model::Rate::limited(
-        static_cast<std::uint64_t>(scenario_.link_mbps * 1e6), 1'000'000);
-    c.delay = link_model::Delay::fixed(
-        Duration{static_cast<std::int64_t>(scenario_.delay_ms * 1e6)});
-    if (!troubled) return c;
-    if (scenario_.loss > 0) c.loss = link_model::Loss::uniform(scenario_.loss);
-    c.duplicate = scenario_.duplicate;
-    if (scenario_.reorder > 0)
-        c.reorder = link_model::Reorder::late(scenario_.reorder, Duration::milliseconds(3));
-    return c;
-}
-
-void World::make_topology() {
-    std::set<std::pair<std::size_t, std::size_t>> edges;
-    const std::size_t n = scenario_.nodes;
-    const std::string& t = scenario_.topology;
-    for (std::size_t i = 1; i < n; ++i) {
-        if (t == "line" || t == "ring") edges.insert({i - 1, i});
-        if (t == "star") edges.insert({0, i});
-        if (t == "tree") edges.insert({(i - 1) / 2, i});
-        if (t == "random") edges.insert({env_.rng.below(i), i});
-        if (t == "mesh")
-            for (std::size_t j = 0; j < i; ++j) edges.insert({j, i});
+std::vector<std::pair<Medium*, std::size_t>> World::media_of(std::size_t n) const {
+    std::vector<std::pair<Medium*, std::size_t>> out;
+    const auto add = [&](Medium* medium, std::size_t station) {
+        if (std::find(out.begin(), out.end(), std::pair(medium, station)) == out.end())
+            out.push_back({medium, station});
+    };
+    for (const Link& link : links_) {
+        if (link.a == n) add(link.medium, link.at_a);
+        if (link.b == n) add(link.medium, link.at_b);
     }
-    if (t == "ring" && n > 2) edges.insert({0, n - 1});
-    if (t == "random")
-        for (std::size_t i = 0; i < n / 2 + 1; ++i) {
-            const std::size_t a = env_.rng.below(n), b = env_.rng.below(n);
-            if (a != b) edges.insert({std::min(a, b), std::max(a, b)});
-        }
-    for (const auto& [a, b] : edges) {
-        Link link;
-        link.a = a;
-        link.b = b;
-        link.wire = std::make_unique<Wire>(env_, fmt::format("wire{}-{}", a, b), config_of(true));
-        links_.push_back(std::move(link));
-    }
+    return out;
 }
 
 void World::start_node(std::size_t n) {
@@ -76,6 +45,7 @@ void World::start_node(std::size_t n) {
     node.is_up = true;
     node.upper_asked.assign(scenario_.levels, Instant{});
     node.asked_at = Instant{};
+    for (const auto& [medium, station] : media_of(n)) medium->power_on(station);
     for (unsigned level = 0; level < scenario_.levels; ++level) {
         IpcProcessConfig c;
         c.ipcp.name = ipcp_name(level, n);
@@ -93,10 +63,8 @@ void World::start_node(std::size_t n) {
         c.scheduler = scenario_.scheduler;
         c.protection = scenario_.protection;
         if (level == 0)
-            for (Link& link : links_) {
-                if (link.a == n) c.lowers.push_back(&link.wire->end(0));
-                if (link.b == n) c.lowers.push_back(&link.wire->end(1));
-            }
+            for (const auto& [medium, station] : media_of(n))
+                c.lowers.push_back(&medium->end(station));
         else
             c.lowers.push_back(node.levels.back().get());
         node.levels.push_back(std::make_unique<IpcProcess>(env_, std::move(c)));
@@ -112,12 +80,7 @@ void World::crash_node(std::size_t n) {
     env_.trace.note(env_.now(), "crash", n);
     // The links of it may notice, or not.
     const bool silently = env_.rng.chance(0.5);
-    std::vector<Wire*> silent;
-    for (Link& link : links_)
-        if ((link.a == n || link.b == n) && silently && link.wire->is_up()) {
-            link.wire->cut(true);
-            silent.push_back(link.wire.get());
-        }
+    for (const auto& [medium, station] : media_of(n)) medium->power_off(station, silently);
     for (auto& c : connections_)
         for (Connection::End& end : c->ends)
             if (end.node == n && end.life == node.life && end.state != Connection::State::none) {
@@ -127,7 +90,6 @@ void World::crash_node(std::size_t n) {
     node.is_up = false;
     for (auto& level : node.levels) level->forget(*node.apps);
     while (!node.levels.empty()) node.levels.pop_back();
-    for (Wire* wire : silent) wire->mend();
     env_.clock.after(Duration::milliseconds(static_cast<std::int64_t>(env_.rng.between(10, 9000))),
                      [this, n] { start_node(n); });
 }
@@ -145,18 +107,19 @@ void World::supervise() {
         if (node.is_up) supervise_node(node);
     for (Link& link : links_) {
         Node &a = nodes_[link.a], &b = nodes_[link.b];
-        if (!a.is_up || !b.is_up || !link.wire->is_up() ||
+        if (!a.is_up || !b.is_up || !link.is_up() ||
             !a.levels[0]->ipcp().is_member() || !b.levels[0]->ipcp().is_member() ||
             env_.now() < link.asked_at + Duration::seconds(40))
             continue;
         bool has = false;
         for (const mgmt::Enrollment::View& v : a.levels[0]->ipcp().enrollment().adjacencies()) {
             const std::string* const lower = a.levels[0]->lower_of(v.port);
-            has = has || (lower != nullptr && *lower == link.wire->end(0).dif());
+            has = has || (lower != nullptr && *lower == link.medium->dif() &&
+                          (!link.is_shared || v.peer == ipcp_name(0, link.b)));
         }
         if (has) continue;
         link.asked_at = env_.now();
-        a.levels[0]->enroll(link.wire->end(0).dif(), ipcp_name(0, link.b));
+        a.levels[0]->enroll(link.medium->dif(), ipcp_name(0, link.b));
     }
     env_.clock.after(Duration::seconds(1), [this] { supervise(); });
 }
@@ -172,7 +135,7 @@ void World::supervise_node(Node& node) {
         for (Link& link : links_) {
             if (link.a != node.index && link.b != node.index) continue;
             const std::size_t peer = link.a == node.index ? link.b : link.a;
-            if (nodes_[peer].is_up && link.wire->is_up() &&
+            if (nodes_[peer].is_up && link.is_up() &&
                 nodes_[peer].levels[0]->ipcp().is_member())
                 ways.push_back({&link, peer});
         }
@@ -180,8 +143,10 @@ void World::supervise_node(Node& node) {
             const auto [link, peer] = ways[env_.rng.below(ways.size())];
             node.asked_at = env_.now();
             // By the enroller's name, or by that of the DIF.
-            lowest.enroll(link->wire->end(0).dif(),
-                          env_.rng.chance(0.3) ? "a.DIF" : ipcp_name(0, peer));
+            const bool by_dif = env_.rng.chance(0.3) &&
+                                link->medium->has_dif_name(link->a == peer ? link->at_a
+                                                                           : link->at_b);
+            lowest.enroll(link->medium->dif(), by_dif ? "a.DIF" : ipcp_name(0, peer));
         }
     }
     for (unsigned level = 1; level < node.levels.size(); ++level) {
@@ -227,10 +192,12 @@ void World::plan(Duration from, Duration to, std::function<void()> act) {
 
 void World::cut(std::size_t link, bool silently, Duration how_long) {
     env_.trace.note(env_.now(), silently ? "silent cut" : "cut", link);
-    links_[link].wire->cut(silently);
+    const Link& l = links_[link];
+    l.medium->cut(l.at_a, l.at_b, silently);
     env_.clock.after(how_long, [this, link] {
         env_.trace.note(env_.now(), "mend", link);
-        links_[link].wire->mend();
+        const Link& it = links_[link];
+        it.medium->mend(it.at_a, it.at_b);
     });
 }
 
@@ -260,6 +227,8 @@ void World::plan_trouble() {
         plan(begin, end, [this, n = env_.rng.below(nodes_.size())] {
             if (nodes_[n].is_up) nodes_[n].top().set_reads_slowly(true);
         });
+    for (unsigned i = 0; i < scenario_.disturbances; ++i)
+        plan(begin, end, [this, m = env_.rng.below(media_.size())] { media_[m]->disturb(); });
     if (scenario_.hostile)
         for (unsigned i = 0; i < 300; ++i) plan(begin, end, [this] { attack(); });
 }
@@ -384,10 +353,8 @@ void World::attack() {
 
 void World::calm() {
     env_.trace.note(env_.now(), "trouble ends");
-    for (Link& link : links_) {
-        link.wire->mend();
-        link.wire->set_config(config_of(false));
-    }
+    for (const Link& link : links_) link.medium->mend(link.at_a, link.at_b);
+    for (const auto& medium : media_) medium->set_config(config_of(false));
     for (Node& node : nodes_)
         if (node.is_up) node.top().set_reads_slowly(false);
 }

@@ -1,12 +1,15 @@
 #pragma once
 
 #include "ipc_process.hpp"
+#include "medium.hpp"
 #include "scenario.hpp"
-#include "wire.hpp"
 
 namespace sluice::sim {
 
+class EthSwitch;
 class World;
+
+std::string ipcp_name(unsigned level, std::size_t node);
 
 // The applications of one node. What they send says whose it is, so that a wrong byte, a wrong
 // flow, a repetition and a gap show.
@@ -79,11 +82,22 @@ class World {
     };
     struct Link {
         std::size_t a = 0, b = 0;
-        std::unique_ptr<Wire> wire;
+        Medium* medium = nullptr;
+        std::size_t at_a = 0, at_b = 1;  // the nodes' stations there
+        bool is_shared = false;          // there are others than these two
         Instant asked_at{};
+        bool is_up() const { return medium->is_up(at_a, at_b); }
     };
 
     void make_topology();
+    // `kind`: of the scenario's `lower`.
+    void add_medium(std::string kind, const std::vector<std::size_t>& nodes);
+    std::unique_ptr<Medium> make_medium(const std::string& kind,
+                                        const std::vector<std::size_t>& nodes);
+    std::unique_ptr<Medium> make_segment(std::string name, const std::vector<std::size_t>& nodes);
+    std::uint32_t mtu() const;
+    // And the station at each.
+    std::vector<std::pair<Medium*, std::size_t>> media_of(std::size_t n) const;
     void start_node(std::size_t n);
     void crash_node(std::size_t n);
     void supervise();
@@ -113,6 +127,8 @@ class World {
     Scenario scenario_;
     Env env_;
     std::vector<Node> nodes_;
+    std::vector<std::unique_ptr<EthSwitch>> switches_;
+    std::vector<std::unique_ptr<Medium>> media_;
     std::vector<Link> links_;
     std::vector<std::unique_ptr<Connection>> connections_;
     std::size_t planned_ = 0;
