@@ -150,10 +150,14 @@ Result<> Shim::deallocate(Instant now, FlowHandle handle) {
     const auto it = flows_.find(handle);
     if (it == flows_.end() || it->second.state == State::lingering)
         return fail(ENOENT, "there is no flow {}", handle.value);
-    if (it->second.state == State::resolving)
+    if (it->second.state == State::resolving) {
         flows_.erase(it);
-    else
-        linger(now, it->second);
+        return {};
+    }
+    // The name of a station that has been silent may be another one's by now: the next one asks.
+    const Duration doubt = config_.ask_every * static_cast<std::int64_t>(config_.ask_tries);
+    if (now >= it->second.heard + doubt) cache_.erase(it->second.remote);
+    linger(now, it->second);
     return {};
 }
 
@@ -224,6 +228,7 @@ Verdict Shim::data(Instant now, const ParsedHeader& header, std::size_t frame_si
     }
     Flow& flow = flows_.find(peer->flow)->second;
     if (flow.state == State::lingering) return dropped_as(Drop::closed);
+    flow.heard = now;
     Verdict verdict{Verdict::Kind::data, Drop::none, peer->flow, header.size,
                     static_cast<std::uint32_t>(frame_size - header.size)};
     if (flow.state == State::requested) {
@@ -242,6 +247,7 @@ Verdict Shim::request(Instant now, Peer& peer, const rina::MacAddress& mac) {
     const FlowHandle handle{++last_handle_};
     Flow& flow = flows_[handle];
     flow.state = State::requested;
+    flow.heard = now;
     flow.local = peer.local;
     flow.remote = peer.remote;
     flow.mac = mac;
@@ -268,6 +274,7 @@ void Shim::resolved(Instant now, FlowHandle handle, Flow& flow, const rina::MacA
     peer->remote = flow.remote;
     flow.mac = mac;
     flow.state = State::allocated;
+    flow.heard = now;
     flow.deadline = Instant::never();
     out_.add(FlowAllocated{handle, flow.cookie, max_sdu()});
 }

@@ -160,6 +160,7 @@ class Shim {
         std::string remote;
         rina::MacAddress mac{};
         Instant deadline = Instant::never();
+        Instant heard = Instant::zero();  // of the station
     };
     // A virtual scheduling bucket: `full_at` is when it will be full again.
     struct Bucket {

@@ -88,6 +88,26 @@ TEST_CASE("names are forgotten when they are old, and asked for again while in u
     CHECK(node.shim.next_deadline().is_never());
 }
 
+TEST_CASE("the name of a station that was silent when its flow ended is asked for again") {
+    Node node;
+    const FlowHandle first = node.open();
+    node.pass(Duration::seconds(9));
+    CHECK(node.gets(data_of(kTheirs)).flow == first);
+    node.pass(Duration::seconds(9));
+    REQUIRE(node.shim.deallocate(node.now, first));
+    node.pass(Duration::seconds(4));
+    const auto second = node.shim.allocate(node.now, named("a.IPCP"), named("b.IPCP"), 1);
+    REQUIRE(second);
+    CHECK(node.only<FlowAllocated>().flow == *second);
+    node.pass(Duration::seconds(10));
+    REQUIRE(node.shim.deallocate(node.now, *second));
+    CHECK(node.shim.cached() == 0);
+    node.pass(Duration::seconds(4));
+    // It has come back with another address.
+    const FlowHandle third = node.open("b.IPCP", mac_of(3));
+    CHECK(node.shim.header_for(third).bytes[5] == std::byte{3});
+}
+
 TEST_CASE("frames on a VLAN have its tag, and only those are taken") {
     Config config = config_of(kOurs);
     config.vlan = 110;
