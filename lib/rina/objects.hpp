@@ -68,6 +68,9 @@ struct NeighborCandidate {
     std::string instance;
     Address address{};
     std::vector<std::string> lower_difs;
+    // Ours, 0 from rlite, which has no such field: the upper half grows from one start of the IPC
+    // process to the next, the lower one with each thing that it says of itself.
+    std::uint64_t version = 0;
 
     bool operator==(const NeighborCandidate&) const = default;
 };

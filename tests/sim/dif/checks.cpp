@@ -19,6 +19,14 @@ std::vector<std::string> rows(const Table& table) {
     return out;
 }
 
+std::vector<std::string> rows(const mgmt::NeighborTable& members) {
+    std::vector<std::string> out;
+    for (const auto& c : members.snapshot())
+        out.push_back(fmt::format("{} {} {:x}", c.process, c.address.value, c.version));
+    std::sort(out.begin(), out.end());
+    return out;
+}
+
 std::string difference(const std::vector<std::string>& a, const std::vector<std::string>& b) {
     std::vector<std::string> d;
     std::set_symmetric_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(d));
@@ -51,6 +59,9 @@ std::string World::report() const {
             for (const mgmt::Enrollment::View& a : ipcp.enrollment().adjacencies())
                 out += fmt::format(" [{} {} step {}]", a.port.value, a.peer,
                                    static_cast<int>(a.step));
+            out += " members";
+            for (const auto& c : ipcp.members().snapshot())
+                out += fmt::format(" {}={}v{:x}", c.process, c.address.value, c.version);
             out += " links";
             ipcp.lfdb().for_each([&](const auto& f) {
                 out += fmt::format(" {}>{}#{}", f.local_node, f.remote_node, f.sequence);
@@ -73,7 +84,7 @@ bool World::level_is_converged(unsigned level, std::string* why) {
         return false;
     };
     std::set<std::uint64_t> addresses;
-    std::vector<std::string> links, names;
+    std::vector<std::string> links, names, members;
     for (Node& node : nodes_) {
         if (!node.is_up) return no(fmt::format("node {} is down", node.index));
         const mgmt::Ipcp& ipcp = node.levels[level]->ipcp();
@@ -83,11 +94,16 @@ bool World::level_is_converged(unsigned level, std::string* why) {
                                   ipcp.address().value));
         // Who lies about itself does not know what it has said.
         if (scenario_.hostile && &node == &nodes_.back()) continue;
-        const std::vector<std::string> l = rows(ipcp.lfdb()), d = rows(ipcp.dft());
+        const std::vector<std::string> l = rows(ipcp.lfdb()), d = rows(ipcp.dft()),
+                                       m = rows(ipcp.members());
         if (node.index == 0) {
             links = l;
             names = d;
+            members = m;
         }
+        if (m != members)
+            return no(fmt::format("nodes 0 and {} differ about the member '{}'", node.index,
+                                  difference(m, members)));
         if (l != links)
             return no(fmt::format("nodes 0 and {} differ about the link '{}'", node.index,
                                   difference(l, links)));
@@ -156,9 +172,6 @@ void World::check_flows() {
                                                     a.node, b.node, std::move(text)));
         };
         if (a.state == Connection::State::asked) return fails("the allocation never ended");
-        // Without traffic nothing tells an end that the other one's node has begun anew while there
-        // was no way to it.
-        if (c->lost_node) continue;
         // A hostile member may do with its own flows what it likes.
         if (scenario_.hostile && (a.node + 1 == nodes_.size() || b.node + 1 == nodes_.size()))
             continue;

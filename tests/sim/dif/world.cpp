@@ -57,6 +57,7 @@ void World::start_node(std::size_t n) {
                           (other.index != n && other.is_up && other.levels.size() > level &&
                            other.levels[level]->ipcp().is_member());
         c.ipcp.first = n == 0 && !has_members;
+        c.ipcp.start = static_cast<std::uint32_t>(node.life);
         c.ipcp.seed = scenario_.seed * 1009 + n * 31 + level * 7 + node.life;
         c.ipcp.timers.keepalive = Duration::seconds(5);
         if (scenario_.wide) c.ipcp.format = rina::kWideFormat;

@@ -177,3 +177,91 @@ TEST_CASE("bounds of the candidates") {
     table.tick(at(10));
     CHECK(create(table, node("x", 8)).create.size() == 1);
 }
+
+// ---- numbers of what a member says of itself ----
+
+namespace {
+NeighborCandidate numbered(std::string name, std::uint64_t address, std::uint32_t start,
+                           std::uint32_t number) {
+    NeighborCandidate c = node(std::move(name), address);
+    c.version = std::uint64_t{start} << 32 | number;
+    return c;
+}
+}  // namespace
+
+TEST_CASE("of two versions the newer counts, whoever brings it") {
+    NeighborTable table("a.IPCP");
+    create(table, numbered("c.IPCP", 3, 1, 1));
+    CHECK(create(table, numbered("c.IPCP", 4, 1, 2)).create.size() == 1);
+    // An old one, and one that somebody without numbers passed on.
+    CHECK(create(table, numbered("c.IPCP", 3, 1, 1), "z.IPCP").silent());
+    CHECK(create(table, node("c.IPCP", 3), "z.IPCP").silent());
+    CHECK(create(table, numbered("c.IPCP", 9, 1, 2), "z.IPCP").silent());
+    CHECK(table.address_of("c.IPCP") == Address{4});
+    // To what it was before as well, if it says so: two in a row may not be mixed up.
+    CHECK(create(table, numbered("c.IPCP", 3, 1, 3)).create.size() == 1);
+    CHECK(table.address_of("c.IPCP") == Address{3});
+    // Over the end of all numbers.
+    create(table, numbered("d.IPCP", 7, 0xffffffff, 0xffffffff));
+    CHECK(create(table, numbered("d.IPCP", 8, 0, 5)).create.size() == 1);
+    CHECK(table.address_of("d.IPCP") == Address{8});
+}
+
+TEST_CASE("who has begun anew or moved is told") {
+    NeighborTable table("a.IPCP");
+    CHECK(create(table, numbered("c.IPCP", 3, 1, 1)).moved.empty());
+    CHECK(create(table, numbered("c.IPCP", 3, 1, 2)).moved.empty());
+    const auto again = create(table, numbered("c.IPCP", 3, 2, 1));
+    REQUIRE(again.moved.size() == 1);
+    CHECK(again.moved[0].name == "c.IPCP");
+    CHECK(again.moved[0].restarted);
+    const auto elsewhere = create(table, numbered("c.IPCP", 5, 2, 2));
+    REQUIRE(elsewhere.moved.size() == 1);
+    CHECK(elsewhere.moved[0].address == Address{5});
+    CHECK_FALSE(elsewhere.moved[0].restarted);
+    // Also of those who have no numbers.
+    create(table, node("r.IPCP", 6));
+    CHECK(create(table, node("r.IPCP", 7)).moved.size() == 1);
+}
+
+TEST_CASE("a neighbour that is rlite now") {
+    NeighborTable table("a.IPCP");
+    create(table, numbered("c.IPCP", 3, 1, 7));
+    const auto now = create(table, node("c.IPCP", 3), "c.IPCP");
+    CHECK(now.create == std::vector{node("c.IPCP", 3)});
+    // Or else its old number would stand against it at the others.
+    CHECK(now.remove == std::vector{numbered("c.IPCP", 3, 1, 7)});
+}
+
+TEST_CASE("the removal of an old version does not hit the new one") {
+    NeighborTable table("a.IPCP");
+    create(table, numbered("c.IPCP", 3, 2, 1));
+    CHECK(remove(table, numbered("c.IPCP", 3, 1, 9)).silent());
+    CHECK(table.size() == 1);
+    CHECK(remove(table, numbered("c.IPCP", 3, 2, 1)).remove.size() == 1);
+    CHECK(table.size() == 0);
+}
+
+TEST_CASE("our own number is above whatever is said of us") {
+    NeighborTable table("a.IPCP", {}, nullptr, 5);
+    table.set_own(Address{2}, {});
+    CHECK(table.own().version == (std::uint64_t{5} << 32 | 1));
+    table.set_own(Address{3}, {});
+    CHECK(table.own().version == (std::uint64_t{5} << 32 | 2));
+    // Old news is corrected and needs no new number.
+    CHECK(create(table, numbered("a.IPCP", 2, 5, 1)).create_all.size() == 1);
+    CHECK(table.own().version == (std::uint64_t{5} << 32 | 2));
+    // Forged in this life.
+    create(table, numbered("a.IPCP", 9, 5, 40));
+    CHECK(table.own().version == (std::uint64_t{5} << 32 | 41));
+    // From a life whose clock was ahead: others are to see that this is another one.
+    const auto said = create(table, numbered("a.IPCP", 9, 8, 3));
+    CHECK(table.own().version == std::uint64_t{9} << 32);
+    REQUIRE(said.create_all.size() == 1);
+    CHECK(said.create_all[0] == table.own());
+    // Without numbers nothing changes.
+    NeighborTable plain("b.IPCP");
+    plain.set_own(Address{2}, {});
+    create(plain, numbered("b.IPCP", 9, 8, 3));
+    CHECK(plain.own().version == 0);
+}

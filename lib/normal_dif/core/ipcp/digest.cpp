@@ -45,7 +45,7 @@ std::uint64_t sum(const std::vector<Entry>& entries, F&& hash) {
 std::uint64_t digest_of(const std::vector<rina::NeighborCandidate>& members) {
     return sum(members, [](const rina::NeighborCandidate& m) {
         Hash h;
-        h.add(m.process).add(m.instance).add(m.address.value);
+        h.add(m.process).add(m.instance).add(m.address.value).add(m.version);
         for (const std::string& dif : m.lower_difs) h.add(dif);
         return h;
     });

@@ -139,7 +139,8 @@ Ipcp::Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routin
                   *this),
       own_values_(config_.shared == nullptr ? std::make_unique<SharedValues>(config_.seed)
                                             : nullptr),
-      members_(config_.name, {}, config_.shared == nullptr ? own_values_.get() : config_.shared),
+      members_(config_.name, {}, config_.shared == nullptr ? own_values_.get() : config_.shared,
+               config_.start),
       lfdb_(config_.name, {}, kLfdbTimes,
             config_.shared == nullptr ? &own_values_->names : &config_.shared->names),
       dft_(config_.name, {}, kDirectoryTimes),
@@ -396,6 +397,8 @@ void Ipcp::members_changed(Instant now, const NeighborTable::Changed& changes,
     for (const auto* const gone : {&changes.remove, &changes.remove_all})
         for (const rina::NeighborCandidate& member : *gone)
             flows_.on_member_gone(now, member.address, flow_out_);
+    for (const auto& member : changes.moved)
+        flows_.on_member_moved(now, member.name, member.address, member.restarted, flow_out_);
     take_flow_actions();
 }
 
@@ -486,8 +489,8 @@ void Ipcp::member_restarted(Instant now, N1PortId port, const std::string& name)
     if (const auto old = ports_.find(name); old != ports_.end())
         for (const N1PortId other : old->second)
             if (other != port) stale_.push_back(other);
-    // Others are not told: neighbours have no numbers, and news of its going and coming would chase
-    // each other round every ring of the DIF for ever.
+    // Others learn it from the number of what it says of itself. That of rlite has none: news of
+    // its going and coming would chase each other round every ring of the DIF for ever.
     if (const auto address = members_.address_of(name)) {
         flows_.on_member_gone(now, *address, flow_out_);
         take_flow_actions();
@@ -512,7 +515,11 @@ void Ipcp::joined(Instant now, Address address, const rina::DataTransferConstant
 }
 
 void Ipcp::set_address(Instant now, Address address) {
-    if (address != address_) actions_.push_back(AddressChanged{address});
+    if (address != address_) {
+        actions_.push_back(AddressChanged{address});
+        flows_.on_own_move(now, flow_out_);
+        take_flow_actions();
+    }
     address_ = address;
     members_changed(now, members_.set_own(address_, config_.lower_difs), std::nullopt);
 }
@@ -672,9 +679,9 @@ void Ipcp::send_digests(Instant now) {
     for (const Enrollment::View& a : enrollment_.adjacencies()) {
         if (a.step != Enrollment::Step::up) continue;
         const auto sync = syncs_.find(a.port);
-        if (sync == syncs_.end() || now < sync->second.at ||
-            sync->second.unanswered >= kUnansweredMax)
-            continue;
+        if (sync == syncs_.end()) continue;
+        compare(now, a.port, sync->second);
+        if (now < sync->second.at || sync->second.unanswered >= kUnansweredMax) continue;
         sync->second.at = now + config_.sync;
         ++sync->second.unanswered;
         enrollment_.send_request(a.port, OpCode::write, kDigestObject, encode(digests(now)));
@@ -686,20 +693,27 @@ void Ipcp::on_digests(const CdapMessage& message) {
     const auto theirs = digests_in(message.value);
     const auto sync = syncs_.find(context_.port);
     if (!theirs || sync == syncs_.end()) return bad(IpcpDrop::bad_object);
-    const Instant now = context_.now;
     sync->second.unanswered = 0;
+    if (!sync->second.theirs) sync->second.heard = context_.now;
+    sync->second.theirs = theirs;
+    compare(context_.now, context_.port, sync->second);
+}
+
+void Ipcp::compare(Instant now, N1PortId port, Sync& sync) {
+    if (!sync.theirs) return;
     const TableDigests& ours = digests(now);
+    // What changes all the time would never be compared, but for the end of patience.
+    const bool settled = now >= changed_at_ + kSettled || now >= sync.heard + config_.sync / 2;
+    if (*sync.theirs != ours && !settled) return;
+    const TableDigests theirs = *std::exchange(sync.theirs, std::nullopt);
     // Not in answer to each: who says another one every time could make us talk all day.
-    if (*theirs == ours || now < changed_at_ + kSettled ||
-        now < sync->second.tell_from)
-        return;
-    sync->second.tell_from = now + config_.sync / 2;
+    if (theirs == ours || now < sync.tell_from) return;
+    sync.tell_from = now + config_.sync / 2;
     const auto differs = [&](std::size_t table) {
-        if (theirs->of[table] == ours.of[table]) return false;
+        if (theirs.of[table] == ours.of[table]) return false;
         ++tables_told_again_;
         return true;
     };
-    const N1PortId port = context_.port;
     if (differs(0))
         tell<rina::NeighborCandidateList>(port, OpCode::create, rina::rib::kNeighbors,
                                           members_.snapshot());

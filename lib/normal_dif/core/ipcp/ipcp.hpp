@@ -90,6 +90,10 @@ struct IpcpConfig {
     // Where names and members are kept, for several IPC processes in one thread; it must outlive
     // them. nullptr: it has its own.
     SharedValues* shared = nullptr;
+    // Greater than at each start before, for which the seconds of a wall clock do: then members at
+    // the other side of the DIF notice that this one has begun anew, and end their flows with it. 0:
+    // what it says of itself has no numbers, like rlite's.
+    std::uint32_t start = 0;
     // The name and the format in it are taken from here.
     FlowAllocatorConfig flows;
     QosCubes cubes;
@@ -220,6 +224,7 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
                                        std::uint32_t pick) const override;
     std::optional<rina::Address> address_of(std::string_view ipcp) const override;
     bool is_registered_here(const rina::AppName& application) const override;
+    bool is_sluice(std::string_view ipcp) const override;
     std::int32_t next_invoke_id() override;
 
     void make_rib();
@@ -258,6 +263,8 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     const TableDigests& digests(Instant now);
     void send_digests(Instant now);
     void on_digests(const rina::CdapMessage& message);
+    struct Sync;
+    void compare(Instant now, rmt::N1PortId port, Sync& sync);
     void call_again(Instant now);
     void bad(IpcpDrop why) noexcept { ++drops_[static_cast<std::size_t>(why)]; }
 
@@ -295,6 +302,9 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
         Instant at{};
         Instant tell_from{};  // no sooner again all of what differs
         unsigned unanswered = 0;
+        // What it said last and was not compared yet, as our tables were changing.
+        std::optional<TableDigests> theirs{};
+        Instant heard{};
     };
     std::map<rmt::N1PortId, Sync> syncs_;
     std::optional<TableDigests> digests_;  // nothing: to be computed

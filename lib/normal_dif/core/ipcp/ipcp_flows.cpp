@@ -136,6 +136,11 @@ std::optional<Address> Ipcp::address_of(std::string_view ipcp) const {
     return members_.address_of(ipcp);
 }
 
+bool Ipcp::is_sluice(std::string_view ipcp) const {
+    const NeighborTable::Candidate* const member = members_.find(ipcp);
+    return member != nullptr && member->version != 0;
+}
+
 bool Ipcp::is_registered_here(const rina::AppName& application) const {
     return dft_.is_ours(application);
 }

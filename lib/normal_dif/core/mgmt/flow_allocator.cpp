@@ -155,7 +155,7 @@ void FlowAllocator::ask(Instant now, Flow& flow, const Terms& terms, const FlowS
     out.add(SendFlowMessage{flow.peer, message(rina::OpCode::create, flow.invoke_id, &request)});
     ++stats_.requests_sent;
     // To rlite, a repeated M_CREATE is another flow.
-    const bool again = members_[flow.peer].is_sluice;
+    const bool again = is_sluice(flow);
     set_deadline(flow, again ? earlier(now + config_.create_retry, exchange.give_up)
                              : exchange.give_up);
 }
@@ -304,9 +304,7 @@ rina::FlowRequest FlowAllocator::identity_of(const Flow& flow) const {
 }
 
 void FlowAllocator::say_deleted(Instant now, const Flow& flow, FlowOutbox& out) {
-    const auto member = members_.find(flow.peer);
-    if (member == members_.end() || !member->second.is_sluice)
-        return send_delete(now, address_of(flow), flow.peer_port, nullptr, 1, out);
+    if (!is_sluice(flow)) return send_delete(now, address_of(flow), flow.peer_port, nullptr, 1, out);
     const rina::FlowRequest value = identity_of(flow);
     send_delete(now, address_of(flow), flow.peer_port, &value, config_.deletes_max, out);
 }
@@ -316,10 +314,8 @@ void FlowAllocator::say_deleted(Instant now, const Flow& flow, FlowOutbox& out) 
 void FlowAllocator::cancel(Instant now, const Flow& flow, FlowOutbox& out) {
     if (flow.nonce == 0) return;  // we are to do as rlite does
     const rina::FlowRequest value = identity_of(flow);
-    const auto member = members_.find(flow.peer);
-    const bool known = member != members_.end() && member->second.is_sluice;
     send_delete(now, address_of(flow), kNoPort, &value,
-                known ? config_.deletes_max : config_.cancels_max, out);
+                is_sluice(flow) ? config_.deletes_max : config_.cancels_max, out);
 }
 
 void FlowAllocator::send_delete(Instant now, rina::Address to, std::uint64_t port,
@@ -457,6 +453,12 @@ FlowAllocator::Flow* FlowAllocator::flow_at(PortId port) noexcept {
 }
 
 // Members get new addresses now and then; the name stays.
+bool FlowAllocator::is_sluice(const Flow& flow) const {
+    const auto member = members_.find(flow.peer);
+    return (member != members_.end() && member->second.is_sluice) ||
+           directory_.is_sluice(flow.names->peer_ipcp);
+}
+
 rina::Address FlowAllocator::address_of(const Flow& flow) const {
     const std::optional<rina::Address> now = directory_.address_of(flow.names->peer_ipcp);
     return now && now->value != 0 ? *now : flow.peer;

@@ -51,6 +51,8 @@ class FlowDirectory {
                                                std::uint32_t pick) const = 0;
     virtual std::optional<rina::Address> address_of(std::string_view ipcp) const = 0;
     virtual bool is_registered_here(const rina::AppName& application) const = 0;
+    // Is it one of ours, as it says of itself? Then a message may be repeated.
+    virtual bool is_sluice(std::string_view) const { return false; }
     // For messages by address. Not 0, none twice in 15 s.
     virtual std::int32_t next_invoke_id() = 0;
 };
@@ -175,6 +177,11 @@ class FlowAllocator {
     // ---- the rest of the IPC process ----
     // It has left the DIF, or started anew.
     void on_member_gone(Instant now, rina::Address member, FlowOutbox& out);
+    // It has begun anew, or has another address than before: flows from then are gone.
+    void on_member_moved(Instant now, std::string_view ipcp, rina::Address address, bool restarted,
+                         FlowOutbox& out);
+    // We have another address, and no PDU for the one before comes to us.
+    void on_own_move(Instant now, FlowOutbox& out);
     // Requests that wait for the application are refused; its flows stay.
     void on_unregister(Instant now, const rina::AppName& application, FlowOutbox& out);
 
@@ -303,11 +310,13 @@ class FlowAllocator {
                      std::int32_t invoke_id, FlowOutbox& out);
     bool is_answer_to(const Flow& flow, const rina::FlowRequest& answer) const;
     void accepted(Instant now, Flow& flow, const rina::FlowRequest& answer, FlowOutbox& out);
+    void moved(Instant now, Flow& flow, FlowOutbox& out);
     void peer_gone(Instant now, Flow& flow, rina::Reason reason, FlowOutbox& out);
     Flow* find_deleted(Instant now, rina::Address from, std::uint64_t port,
                        const rina::FlowRequest* value);
     static bool is_about(const Flow& flow, const rina::FlowRequest& value);
     bool is_from(const Flow& flow, rina::Address from) const;
+    bool is_sluice(const Flow& flow) const;
     void prove(rina::Address member) { members_[member].is_sluice = true; }
 
     Flow* flow_at(PortId port) noexcept;

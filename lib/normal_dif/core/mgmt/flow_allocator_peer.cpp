@@ -387,6 +387,28 @@ void FlowAllocator::on_member_gone(Instant now, rina::Address member, FlowOutbox
         peer_gone(now, *flow_at(port), rina::Reason::peer_unresponsive, out);
 }
 
+void FlowAllocator::on_member_moved(Instant now, std::string_view ipcp, rina::Address address,
+                                    bool restarted, FlowOutbox& out) {
+    last_ = now;
+    for (const PortId port : ports_where([&](const Flow& f) {
+             return f.names->peer_ipcp == ipcp && (restarted || f.peer != address);
+         }))
+        moved(now, *flow_at(port), out);
+}
+
+// News is late now and then: the flow may be one that the member has made since. So it is told, as
+// that would have one end otherwise.
+void FlowAllocator::moved(Instant now, Flow& flow, FlowOutbox& out) {
+    if (flow.state == FlowState::allocated) say_deleted(now, flow, out);
+    peer_gone(now, flow, rina::Reason::peer_restarted, out);
+}
+
+void FlowAllocator::on_own_move(Instant now, FlowOutbox& out) {
+    last_ = now;
+    for (const PortId port : ports_where([](const Flow&) { return true; }))
+        moved(now, *flow_at(port), out);
+}
+
 void FlowAllocator::on_unregister(Instant now, const rina::AppName& application,
                                   FlowOutbox& out) {
     last_ = now;

@@ -11,7 +11,20 @@ std::string node_name(const rina::NeighborCandidate& candidate) {
     return rina::rlite_name({candidate.process, candidate.instance, {}, {}});
 }
 
-NeighborTable::NeighborTable(std::string_view self, NeighborLimits limits, SharedValues* shared)
+namespace {
+
+// As of sequence numbers (RFC 1982): newer is what lies less than half of all numbers ahead.
+bool is_newer(std::uint64_t a, std::uint64_t b) noexcept {
+    return a != b && a - b < (std::uint64_t{1} << 63);
+}
+std::uint32_t start_of(std::uint64_t version) noexcept {
+    return static_cast<std::uint32_t>(version >> 32);
+}
+
+}  // namespace
+
+NeighborTable::NeighborTable(std::string_view self, NeighborLimits limits, SharedValues* shared,
+                             std::uint32_t start)
     : owned_(shared == nullptr ? std::make_unique<SharedValues>() : nullptr),
       shared_(shared == nullptr ? owned_.get() : shared),
       self_(self),
@@ -19,6 +32,7 @@ NeighborTable::NeighborTable(std::string_view self, NeighborLimits limits, Share
     own_.process = self_.substr(0, self_.find('|'));
     if (own_.process.size() < self_.size())
         own_.instance = self_.substr(own_.process.size() + 1);
+    own_.version = std::uint64_t{start} << 32;
 }
 
 bool NeighborTable::is_valid(const Candidate& candidate) const {
@@ -56,6 +70,7 @@ NeighborTable::Changed NeighborTable::set_own(rina::Address address,
     if (own_.address == address && own_.lower_difs == lower_difs) return out;
     own_.address = address;
     own_.lower_difs = std::move(lower_difs);
+    if (own_.version != 0) ++own_.version;
     out.changed = true;
     out.create_all.push_back(own_);
     return out;
@@ -70,10 +85,15 @@ void NeighborTable::set_enrolled(std::string_view name, bool enrolled) {
 }
 
 // Somebody believes something else of us, and tells others.
-void NeighborTable::correct(Changed& out) {
+void NeighborTable::correct(std::uint64_t version, Changed& out) {
     ++out.contested;
     if (corrections_ >= limits_.corrections_max) return;
     ++corrections_;
+    // From a life whose start had a greater number, or forged. That one must not stand.
+    if (own_.version != 0 && version != 0 && !is_newer(own_.version, version))
+        own_.version = start_of(version) == start_of(own_.version)
+                           ? version + 1
+                           : (std::uint64_t{start_of(version)} + 1) << 32;
     if (out.create_all.empty()) out.create_all.push_back(own_);
 }
 
@@ -93,37 +113,57 @@ void NeighborTable::take_create(Instant now, const Candidate& candidate, const s
         at->second.name = std::move(kept);
     } else {
         Slot& slot = at->second;
-        // It would tell us itself.
-        if (!of_itself && is_enrolled(name)) {
-            ++out.known;
-            return;
-        }
-        if (!of_itself && slot.before && *slot.before == candidate &&
-            now - slot.since < limits_.no_return) {
+        if (!is_news(now, slot, candidate, of_itself, is_enrolled(name))) {
             ++out.known;
             return;
         }
         if (!may_take(sender, &slot, out)) return;
-        by_address_.erase({slot.candidate->address, at->first});
+    }
+    replace(now, at->second, at->first, candidate, out);
+}
+
+bool NeighborTable::is_news(Instant now, const Slot& slot, const Candidate& candidate,
+                            bool of_itself, bool enrolled) const {
+    if (of_itself) return true;
+    if (enrolled) return false;  // it would tell us itself
+    const std::uint64_t known = slot.candidate->version;
+    if (known != 0)
+        // One without a number has been through somebody who knows none.
+        return candidate.version != 0 && is_newer(candidate.version, known);
+    return !slot.before || *slot.before != candidate || now - slot.since >= limits_.no_return;
+}
+
+void NeighborTable::replace(Instant now, Slot& slot, std::string_view name,
+                            const Candidate& candidate, Changed& out) {
+    if (slot.candidate) {
+        const Candidate& old = *slot.candidate;
+        const bool restarted = old.version != 0 && candidate.version != 0 &&
+                               start_of(old.version) != start_of(candidate.version);
+        if (restarted || old.address != candidate.address)
+            out.moved.push_back({std::string(name), candidate.address, restarted});
+        // Of its own kind no more: the number would stand against all that it says now.
+        if (old.version != 0 && candidate.version == 0) out.remove.push_back(old);
+        by_address_.erase({old.address, name});
         slot.before = std::move(slot.candidate);
     }
-    Slot& slot = at->second;
     ++slot.updates;
     slot.since = now;
     slot.candidate = keep(candidate);
-    by_address_.emplace(candidate.address, at->first);
+    by_address_.emplace(candidate.address, name);
     out.changed = true;
     out.create.push_back(candidate);
 }
 
-void NeighborTable::take_remove(const std::string& name, std::string_view sender, Changed& out) {
+void NeighborTable::take_remove(const Candidate& candidate, const std::string& name,
+                                std::string_view sender, Changed& out) {
     const auto at = slots_.find(name);
     if (at == slots_.end()) {
         ++out.known;
         return;
     }
-    // We see for ourselves that it is here.
-    if (is_enrolled(name) && name != sender) {
+    // We see for ourselves that it is here, or it has come back since.
+    if ((is_enrolled(name) && name != sender) ||
+        (candidate.version != 0 && is_newer(at->second.candidate->version, candidate.version))) {
         ++out.known;
         return;
     }
@@ -146,13 +186,13 @@ NeighborTable::Changed NeighborTable::apply(Instant now, Action action,
         const std::string name = node_name(candidate);
         if (name == self_) {
             if (action == Action::remove || candidate != own_)
-                correct(out);
+                correct(candidate.version, out);
             else
                 ++out.known;
         } else if (action == Action::create) {
             take_create(now, candidate, name, sender, out);
         } else {
-            take_remove(name, sender, out);
+            take_remove(candidate, name, sender, out);
         }
     }
     return out;

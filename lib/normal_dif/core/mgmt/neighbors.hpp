@@ -20,9 +20,11 @@
 // flooding. Names become addresses here, and those that share a lower DIF with us can be enrolled
 // with.
 //
-// These entries have no numbers. Two versions of one, an old and a new, would chase each other
-// round a loop of nodes for ever if each took what it hears for news. Hence: a neighbour's own word
-// about itself stands against all others, and an entry does not go back to what it was just before.
+// Those of our own kind number what they say of themselves, and the newest counts: so everybody
+// learns that a member has begun anew, wherever it is. rlite's entries have no numbers. Two
+// versions of one, an old and a new, would chase each other round a loop of nodes for ever if each
+// took what it hears for news. Hence: a neighbour's own word about itself stands against all
+// others, and an entry does not go back to what it was just before.
 namespace sluice::mgmt {
 
 struct NeighborLimits {
@@ -38,13 +40,22 @@ struct NeighborLimits {
 class NeighborTable {
   public:
     using Candidate = rina::NeighborCandidate;
-    using Changed = Changes<Candidate>;
+    struct Changed : Changes<Candidate> {
+        // Who has begun anew, or has another address, as it is now.
+        struct Member {
+            std::string name;
+            rina::Address address{};
+            bool restarted = false;
+        };
+        std::vector<Member> moved;
+    };
 
     // Names are in rlite's form: "process|instance".
     // What is told of members is kept in `shared`, which others may use too and which must outlive
     // this, or if it is not given, in tables of its own.
+    // `start`: greater than at each start of this IPC process before; 0: entries without numbers.
     explicit NeighborTable(std::string_view self, NeighborLimits limits = {},
-                           SharedValues* shared = nullptr);
+                           SharedValues* shared = nullptr, std::uint32_t start = 0);
     NeighborTable(NeighborTable&&) = default;
 
     // What we say of ourselves; to be told to all when it changes.
@@ -98,10 +109,15 @@ class NeighborTable {
     bool is_valid(const Candidate& candidate) const;
     void refuse(Refusal refusal, Changed& out);
     bool may_take(std::string_view sender, const Slot* slot, Changed& out);
-    void correct(Changed& out);
+    void correct(std::uint64_t version, Changed& out);
+    void replace(Instant now, Slot& slot, std::string_view name, const Candidate& candidate,
+                 Changed& out);
+    bool is_news(Instant now, const Slot& slot, const Candidate& candidate, bool of_itself,
+                 bool enrolled) const;
     void take_create(Instant now, const Candidate& candidate, const std::string& name,
                      std::string_view sender, Changed& out);
-    void take_remove(const std::string& name, std::string_view sender, Changed& out);
+    void take_remove(const Candidate& candidate, const std::string& name,
+                     std::string_view sender, Changed& out);
 
     InternedRef<CandidateTable> keep(const Candidate& candidate) const {
         return {shared_->candidates, shared_->candidates.acquire(candidate)};
