@@ -125,6 +125,19 @@ TEST_CASE("whoever gives up early takes the request back") {
     CHECK(two.nothing_is_left());
 }
 
+TEST_CASE("who asks a member that has begun anew takes the request back") {
+    // For the news may be older than the request.
+    Two two;
+    REQUIRE(two.a.allocator.allocate(two.now, kClient, kServer, {}, 5, two.a.out));
+    two.pass(two.a, two.b, Two::kA);
+    REQUIRE(two.b.all<FlowRequested>().size() == 1);
+    two.a.allocator.on_member_moved(two.now, "b.IPCP", Two::kB, true, two.a.out);
+    CHECK(two.a.one<FlowFailed>().reason == rina::Reason::peer_restarted);
+    two.pass(two.a, two.b, Two::kA);
+    CHECK(two.b.one<FlowFailed>().reason == rina::Reason::closed_by_peer);
+    CHECK(two.b.allocator.flows() == 0);
+}
+
 TEST_CASE("what cannot begin leaves nothing behind") {
     NodeOptions options;
     options.config.flows_max = 2;

@@ -399,6 +399,10 @@ void FlowAllocator::on_member_moved(Instant now, std::string_view ipcp, rina::Ad
 // News is late now and then: the flow may be one that the member has made since. So it is told, as
 // that would have one end otherwise.
 void FlowAllocator::moved(Instant now, Flow& flow, FlowOutbox& out) {
+    if (flow.state == FlowState::asking) {
+        stop_asking(now, flow, Tell::cancelled, out);
+        return fail_flow(now, flow, rina::Reason::peer_restarted, {}, out);
+    }
     if (flow.state == FlowState::allocated) say_deleted(now, flow, out);
     peer_gone(now, flow, rina::Reason::peer_restarted, out);
 }
