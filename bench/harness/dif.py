@@ -6,6 +6,7 @@ of the runs, the least and the most, TSC cycles, and the median of the ratios wi
 """
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -20,6 +21,9 @@ TIMEOUT_S = 1800
 # What the rows should reach; ns, or the ratio to the calibrator.
 AIMS_NS = {'send_best_effort': 10, 'send_reliable': 10, 'receive_flow_control': 10,
            'receive_best_effort': 10, 'receive_reliable': 10}
+TOPOLOGIES = ('ring', 'tree', 'fat-tree', 'random')
+# For one event; then larger ones are left out.
+WALL_MAX_S, QUICK_WALL_MAX_S = 120, 20
 GOODPUT_AIMS = {0: 0.95, 0.1: 0.90, 1: 0.80, 5: 0.50}
 COPY = 'copy of 64 B'
 
@@ -185,7 +189,7 @@ def grouped(samples, keys, values):
 def goodput_rows(data):
     rows = grouped(data['goodput'], ['congestion', 'loss_pct'],
                    ['all', 'steady', 'sent', 'retransmitted', 'spurious', 'lost', 'no_room',
-                    'timeouts'])
+                    'timeouts', 'queue_start_up_ms', 'queue_steady_ms', 'queue_steady_ms_max'])
     for row in rows:
         # AIMD gets what its law gives it (Mathis et al., 1997), far below such a link.
         if row['congestion'] != 'aimd' or row['loss_pct'] == 0:
@@ -193,15 +197,51 @@ def goodput_rows(data):
     return rows
 
 
+def convergence_rows(data):
+    """Rows of bench/convergence. Those of events that a limit ended say so, and nothing else."""
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise BenchError('convergence: expected a list of rows')
+    wanted = ('topology', 'nodes', 'links', 'event', 'messages', 'bytes', 'virtual_s', 'wall_s',
+              'limit')
+    for row in data:
+        missing = [key for key in wanted if key not in row]
+        if missing:
+            raise BenchError(f'convergence: a row without {", ".join(missing)}')
+    return data
+
+
+def growth_fits(rows):
+    """Exponents k of value ~ nodes^k, by least squares of the logarithms, for each event."""
+    fits = []
+    for topology, event in sorted({(r['topology'], r['event']) for r in rows}):
+        for value in ('messages', 'virtual_s'):
+            points = [(r['nodes'], r[value]) for r in rows
+                      if (r['topology'], r['event']) == (topology, event) and not r['limit']
+                      and r[value] > 0]
+            if len({nodes for nodes, _ in points}) < 3:
+                continue
+            line = stats.regression([(math.log(nodes), math.log(y)) for nodes, y in points])
+            fits.append({'topology': topology, 'event': event, 'value': value,
+                         'exponent': line.slope, 'r2': line.r2, 'n': len(points),
+                         'nodes_min': min(p[0] for p in points),
+                         'nodes_max': max(p[0] for p in points)})
+    return fits
+
+
 def convergence(build, is_quick):
-    path = os.path.join(build, 'bench', 'convergence')
-    if not os.path.exists(path):
-        return None
+    """Each topology on its own: what one has found is there when another one takes too long."""
+    if not os.path.exists(os.path.join(build, 'bench', 'convergence')):
+        return []
+    rows = []
     with tempfile.TemporaryDirectory() as directory:
-        file = os.path.join(directory, 'convergence.json')
-        _run([path, '--json', file] + (['--quick'] if is_quick else []), 'convergence')
-        with open(file) as opened:
-            return parse_json(opened.read(), 'convergence').get('rows', [])
+        for topology in TOPOLOGIES:
+            file = os.path.join(directory, topology + '.json')
+            program(build, 'convergence', '--json', file, '--topology', topology,
+                    '--wall-max-s', str(QUICK_WALL_MAX_S if is_quick else WALL_MAX_S),
+                    *(['--quick'] if is_quick else []))
+            with open(file) as opened:
+                rows += convergence_rows(parse_json(opened.read(), 'convergence'))
+    return rows
 
 
 def _print_cost(row):
@@ -226,7 +266,8 @@ def run(workspace, options):
     for row in goodput:
         print(f'goodput    {row["congestion"]:14} loss {row["loss_pct"]:4} %  after start-up '
               f'{row["steady"]:.4f} [{row["steady_min"]:.4f} {row["steady_max"]:.4f}]  with it '
-              f'{row["all"]:.4f}')
+              f'{row["all"]:.4f} [{row["all_min"]:.4f} {row["all_max"]:.4f}]  queue '
+              f'{row["queue_steady_ms"]:.1f} ms')
     stall = grouped(parse_json(program(options.build, 'stall'), 'stall')['stall'],
                     ['sender', 'receiver'], ['sdus', 'moving_s'])
     for row in stall:
@@ -234,8 +275,18 @@ def run(workspace, options):
               f'[{row["sdus_min"]} {row["sdus_max"]}] in 10 s')
     memory = parse_json(program(options.build, 'idle_flows', *quick), 'idle_flows')['memory']
     for row in memory:
-        print(f'memory     {row["format"]:8} {row["flows"]:8} flows: {row["connection"]:.0f} bytes '
-              f'of connections, {row["allocator"]:.0f} of the flow allocator each')
+        print(f'memory     {row["format"]:8} {row["flows"]:8} flows, {row["names"]} names, '
+              f'{row["end"]:9} {row["transfer"]:.0f} bytes of data transfer, '
+              f'{row["allocator"]:.0f} of the flow allocator: {row["all"]:.0f} each')
+    grown = convergence(options.build, options.quick)
+    fits = growth_fits(grown)
+    for row in grown:
+        print(f'converge   {row["topology"]:8} {row["nodes"]:6} nodes {row["event"]:9} '
+              f'{row["messages"]:9} messages {row["virtual_s"]:9.3f} s '
+              f'{"stopped: " + row["limit"] if row["limit"] else ""}')
+    for fit in fits:
+        print(f'growth     {fit["topology"]:8} {fit["event"]:9} {fit["value"]:9} ~ nodes^'
+              f'{fit["exponent"]:.2f} (R2 {fit["r2"]:.3f}, {fit["nodes_min"]} to '
+              f'{fit["nodes_max"]} nodes)')
     return {'repetitions': count, 'rows': rows, 'goodput': goodput, 'stall': stall,
-            'memory': memory, 'convergence': convergence(options.build, options.quick),
-            'failed': 0}
+            'memory': memory, 'convergence': grown, 'growth': fits, 'failed': 0}

@@ -1,8 +1,11 @@
 """The figure of bench/run dif: costs beside their calibrators, goodput by loss, growth by nodes."""
 
+from .dif import TOPOLOGIES
 from .plot import figure_of, save
 
 COLOURS = {'rate_estimate': '#0b6fa4', 'none': '#4b8b3b', 'aimd': '#c8511b'}
+EVENTS = {'start': 'the whole DIF starts', 'link_down': 'one link is lost'}
+UNITS = {'messages': 'messages', 'virtual_s': 'virtual time (s)'}
 GROUPS = {'efcp': 'EFCP', 'relay': 'RMT', 'codec': 'codecs', 'scheduler': 'schedulers'}
 
 
@@ -47,34 +50,41 @@ def _goodput(axes, rows):
     axes.legend(fontsize=8)
 
 
-def _growth(axes, rows, value):
-    for topology in sorted({r['topology'] for r in rows}):
-        points = {}
-        for row in rows:
-            if row['topology'] == topology and row.get('event', 'start') == 'start':
-                points[row['nodes']] = row[value]
-        if points:
-            nodes = sorted(points)
-            axes.plot(nodes, [points[n] for n in nodes], marker='.', label=topology)
+# Logarithmic axes: equal steps are equal factors, and a power of the nodes is a straight line.
+def _growth(axes, result, event, value):
+    fits = {(f['topology'], f['event'], f['value']): f['exponent']
+            for f in result.get('growth') or []}
+    for topology, mark in zip(TOPOLOGIES, 'os^D'):
+        points = sorted((r['nodes'], r[value]) for r in result['convergence']
+                        if r['topology'] == topology and r['event'] == event and not r['limit'])
+        points = [p for p in points if p[1] > 0]
+        if not points:
+            continue
+        exponent = fits.get((topology, event, value))
+        axes.plot([p[0] for p in points], [p[1] for p in points], marker=mark, markersize=4,
+                  linewidth=1, label=topology if exponent is None
+                  else f'{topology}: nodes^{exponent:.2f}')
     axes.set_xscale('log')
     axes.set_yscale('log')
+    axes.set_title(EVENTS[event], fontsize=9)
     axes.set_xlabel('nodes')
-    axes.set_ylabel(value)
+    axes.set_ylabel(UNITS[value])
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    if axes.has_data():
+        axes.legend(fontsize=7)
 
 
 def draw(result, path):
     costs = [r for r in result['rows'] if r['group'] in GROUPS and 'calibrator_ns' in r]
     grown = result.get('convergence') or []
     height = 0.2 * len(costs) + 1.5
-    heights = [height, 4] + ([4] if grown else [])
+    heights = [height, 4] + ([3.6] * len(EVENTS) if grown else [])
     pyplot, figure, title = figure_of(result, (11, sum(heights) + 1))
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
     _costs(figure.add_subplot(grid[0, :]), costs)
     _goodput(figure.add_subplot(grid[1, :]), result['goodput'])
-    if grown:
-        _growth(figure.add_subplot(grid[2, 0]), grown, 'messages')
-        _growth(figure.add_subplot(grid[2, 1]), grown, 'virtual_s')
+    for row, event in enumerate(EVENTS if grown else ()):
+        for column, value in enumerate(('messages', 'virtual_s')):
+            _growth(figure.add_subplot(grid[2 + row, column]), result, event, value)
     title(f'The normal DIF\'s cores, {result["repetitions"]} runs')
     save(pyplot, figure, path)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.hpp"
+#include "normal_dif/core/faults.hpp"
 
 namespace sluice::mgmt {
 
@@ -40,6 +41,10 @@ std::size_t FlowAllocator::RequestHash::operator()(const RequestKey& key) const 
     return static_cast<std::size_t>(Rng(port ^ key.identity).next());
 }
 
+std::size_t FlowAllocator::PeerPortHash::operator()(const PeerPort& key) const noexcept {
+    return static_cast<std::size_t>(Rng(Rng(key.member.value).next() ^ key.port).next());
+}
+
 FlowAllocator::FlowAllocator(FlowAllocatorConfig config, QosCubes cubes, AnyAdmission admission,
                              IdPool& ports, IdPool& ceps, FlowDirectory& directory, Rng rng)
     : config_(std::move(config)),
@@ -48,7 +53,9 @@ FlowAllocator::FlowAllocator(FlowAllocatorConfig config, QosCubes cubes, AnyAdmi
       ports_(ports),
       ceps_(ceps),
       directory_(directory),
-      rng_(rng) {}
+      rng_(rng),
+      app_names_(rng_.next()),
+      ipcp_names_(rng_.next()) {}
 
 FlowAllocator::~FlowAllocator() {
     for (const auto& [port, flow] : flows_) {
@@ -72,6 +79,7 @@ Result<FlowAllocator::Terms> FlowAllocator::plan(const FlowSpec& spec) const {
 }
 
 Result<FlowAllocator::Flow*> FlowAllocator::make_flow(Instant now, rina::Address peer,
+                                                      const Names& names,
                                                       const AdmissionRequest& admission) {
     if (flows_.size() >= config_.flows_max)
         return fail(EAGAIN, "{} flows; expected at most {} in this IPC process", flows_.size(),
@@ -91,7 +99,9 @@ Result<FlowAllocator::Flow*> FlowAllocator::make_flow(Instant now, rina::Address
     flow.peer = peer;
     flow.cube = admission.cube;
     flow.bandwidth_bps = admission.bandwidth_bps;
-    flow.names = std::make_unique<Names>();
+    flow.local = app_names_.acquire(names.local);
+    flow.remote = app_names_.acquire(names.remote);
+    flow.peer_ipcp = ipcp_names_.acquire(names.peer_ipcp);
     ++members_[peer].flows;
     return &flow;
 }
@@ -110,12 +120,10 @@ Result<PortId> FlowAllocator::allocate(Instant now, const rina::AppName& local,
                     *ipcp, remote.to_string());
     SLUICE_TRY(const Terms terms, plan(spec));
     SLUICE_TRY(Flow* const flow,
-               make_flow(now, *peer, {terms.cube->id, spec.avg_bandwidth_bps, local.process}));
+               make_flow(now, *peer, {local, remote, *ipcp},
+                         {terms.cube->id, spec.avg_bandwidth_bps, local.process}));
     flow->initiator = true;
     flow->cookie = cookie;
-    flow->names->local = local;
-    flow->names->remote = remote;
-    flow->names->peer_ipcp = *ipcp;
     ask(now, *flow, terms, spec, out);
     return flow->port;
 }
@@ -127,11 +135,12 @@ void FlowAllocator::ask(Instant now, Flow& flow, const Terms& terms, const FlowS
     exchange.terms = terms.terms;
     exchange.give_up = now + config_.allocation_timeout;
     rina::FlowRequest& request = exchange.request;
-    request.source_application = flow.names->local;
-    request.destination_application = flow.names->remote;
+    const Names names = names_of(flow);
+    request.source_application = names.local;
+    request.destination_application = names.remote;
     request.source_port = flow.port.value;
     request.source_ipcp = config_.ipcp;
-    request.destination_ipcp = flow.names->peer_ipcp;
+    request.destination_ipcp = names.peer_ipcp;
     request.connections.push_back({rina::QosId{}, flow.cep, rina::CepId{}});
     request.state = kStateUp;
     request.create_retries_max = kCreateRetriesMax;
@@ -256,9 +265,7 @@ void FlowAllocator::no_longer_half_open(Flow& flow) {
 }
 
 void FlowAllocator::forget_incoming(const Flow& flow) {
-    RequestKey key = key_of(flow);
-    key.identity = 0;
-    const auto at = incoming_.find(key);
+    const auto at = incoming_.find({flow.peer, flow.peer_port});
     // It may be another flow's by now: of a peer that has started anew.
     if (at != incoming_.end() && at->second == flow.port) incoming_.erase(at);
 }
@@ -277,6 +284,9 @@ void FlowAllocator::forget(Instant now, Flow& flow) {
     if (--member->second.flows == 0 && !member->second.is_sluice) members_.erase(member);
     ports_.release(now, flow.port.value);
     ceps_.release(now, flow.cep.value);
+    app_names_.release(flow.local);
+    app_names_.release(flow.remote);
+    ipcp_names_.release(flow.peer_ipcp);
     flows_.erase(flow.port);
 }
 
@@ -286,7 +296,7 @@ void FlowAllocator::forget(Instant now, Flow& flow) {
 rina::FlowRequest FlowAllocator::identity_of(const Flow& flow) const {
     rina::FlowRequest request;
     const rina::CepId peer_cep = flow.peer_cep.value_or(rina::CepId{});
-    const Names& names = *flow.names;
+    const Names names = names_of(flow);
     request.source_application = flow.initiator ? names.local : names.remote;
     request.destination_application = flow.initiator ? names.remote : names.local;
     request.source_ipcp = flow.initiator ? config_.ipcp : names.peer_ipcp;
@@ -323,7 +333,8 @@ void FlowAllocator::send_delete(Instant now, rina::Address to, std::uint64_t por
     const std::int32_t invoke_id = directory_.next_invoke_id();
     rina::CdapMessage request = message(rina::OpCode::remove, invoke_id, value);
     request.obj_name += fmt::format("/{}", port);
-    if (times > 1 && deletions_.size() < config_.memories_max) {
+    if (times > 1 && deletions_.size() < config_.memories_max &&
+        !faults::is_active(faults::Fault::deletion_said_once)) {
         Deletion& deletion = deletions_[invoke_id];
         deletion = {to, request, 1, times, now + config_.delete_retry};
         timers_.push({deletion.deadline, static_cast<std::uint32_t>(invoke_id), 0});
@@ -452,6 +463,10 @@ FlowAllocator::Flow* FlowAllocator::flow_at(PortId port) noexcept {
     return at == flows_.end() ? nullptr : &at->second;
 }
 
+FlowAllocator::Names FlowAllocator::names_of(const Flow& flow) const {
+    return {app_names_[flow.local], app_names_[flow.remote], ipcp_names_[flow.peer_ipcp]};
+}
+
 // Members get new addresses now and then; the name stays.
 bool FlowAllocator::is_sluice(const Flow& flow) const {
     const auto member = members_.find(flow.peer);
@@ -460,12 +475,12 @@ bool FlowAllocator::is_sluice(const Flow& flow) const {
 }
 
 rina::Address FlowAllocator::address_of(const Flow& flow) const {
-    const std::optional<rina::Address> now = directory_.address_of(flow.names->peer_ipcp);
+    const std::optional<rina::Address> now = directory_.address_of(ipcp_names_[flow.peer_ipcp]);
     return now && now->value != 0 ? *now : flow.peer;
 }
 
 AdmissionRequest FlowAllocator::admission_of(const Flow& flow) const {
-    return {flow.cube, flow.bandwidth_bps, flow.names->local.process};
+    return {flow.cube, flow.bandwidth_bps, app_names_[flow.local].process};
 }
 
 rina::CdapMessage FlowAllocator::message(rina::OpCode op, std::int32_t invoke_id,
@@ -480,6 +495,7 @@ rina::CdapMessage FlowAllocator::message(rina::OpCode op, std::int32_t invoke_id
 }
 
 FlowInfo FlowAllocator::info(const Flow& flow) const {
+    const Names names = names_of(flow);
     return {flow.port,
             flow.state,
             flow.initiator,
@@ -487,9 +503,9 @@ FlowInfo FlowAllocator::info(const Flow& flow) const {
             flow.peer_cep,
             flow.peer_port,
             flow.peer,
-            flow.names->peer_ipcp,
-            flow.names->local,
-            flow.names->remote,
+            std::string(names.peer_ipcp),
+            names.local,
+            names.remote,
             flow.qos,
             flow.cube,
             flow.bandwidth_bps,

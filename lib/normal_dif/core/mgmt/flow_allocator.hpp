@@ -22,6 +22,7 @@
 #include "normal_dif/core/mgmt/flow_policies.hpp"
 #include "normal_dif/core/mgmt/flow_policies_consent.hpp"
 #include "normal_dif/core/mgmt/id_pool.hpp"
+#include "normal_dif/core/mgmt/interned.hpp"
 #include "normal_dif/core/mgmt/qos_cubes.hpp"
 #include "rina/objects.hpp"
 
@@ -200,6 +201,16 @@ class FlowAllocator {
     const FlowAllocatorStats& stats() const noexcept { return stats_; }
     const QosCubes& cubes() const noexcept { return cubes_; }
 
+    // ---- while it runs (flow_allocator_config.cpp) ----
+    const FlowAllocatorConfig& config() const noexcept { return config_; }
+    // Flows to come are made so. What waits now waits as long as it would have, had it been so when
+    // that began. The name and the format stay.
+    void set_config(Instant now, FlowAllocatorConfig config);
+    // Flows keep the terms that they have. The ids must be the same ones.
+    void set_cubes(QosCubes cubes) { cubes_ = std::move(cubes); }
+    // Flows that there are stay, and count.
+    void set_admission(AnyAdmission admission);
+
   private:
     // Only while the answer is awaited or the question may be repeated: most flows have none.
     struct Exchange {
@@ -211,27 +222,30 @@ class FlowAllocator {
         Instant give_up{};
     };
     struct Names {
-        rina::AppName local, remote;
-        std::string peer_ipcp;
+        const rina::AppName& local;
+        const rina::AppName& remote;
+        std::string_view peer_ipcp;
     };
+    // A node may have a million of them: names are in tables, and the wide members come first.
     struct Flow {
         std::uint64_t serial = 0;
+        std::uint64_t bandwidth_bps = 0;
+        std::uint64_t nonce = 0;  // of the offer in its M_CREATE; 0: there was none
+        rina::Address peer{};
+        Instant deadline = Instant::never();
+        std::unique_ptr<Exchange> exchange;
+        PortId port{};
+        std::uint32_t peer_port = 0;  // below kNoPort
+        rina::CepId cep{};
+        std::optional<rina::CepId> peer_cep;
+        std::uint32_t cookie = 0;
+        std::int32_t invoke_id = 0;  // of its M_CREATE
+        AppNameTable::Id local = 0, remote = 0;
+        NameId peer_ipcp = 0;
+        rina::QosId qos{}, cube{};
         FlowState state = FlowState::asking;
         bool initiator = false;
         bool extended = false;
-        PortId port{};
-        rina::CepId cep{};
-        std::optional<rina::CepId> peer_cep;
-        std::uint64_t peer_port = 0;
-        rina::Address peer{};
-        rina::QosId qos{}, cube{};
-        std::uint64_t bandwidth_bps = 0;
-        std::uint32_t cookie = 0;
-        std::int32_t invoke_id = 0;  // of its M_CREATE
-        std::uint64_t nonce = 0;     // of the offer in it; 0: there was none
-        Instant deadline = Instant::never();
-        std::unique_ptr<Names> names;
-        std::unique_ptr<Exchange> exchange;
     };
     struct Member {
         std::size_t flows = 0;
@@ -256,6 +270,15 @@ class FlowAllocator {
     struct RequestHash {
         std::size_t operator()(const RequestKey& key) const noexcept;
     };
+    // What a member calls a flow that it has asked for.
+    struct PeerPort {
+        rina::Address member{};
+        std::uint64_t port = 0;
+        bool operator==(const PeerPort&) const = default;
+    };
+    struct PeerPortHash {
+        std::size_t operator()(const PeerPort& key) const noexcept;
+    };
     struct Ended {
         Instant until{};
         RequestKey key;
@@ -273,7 +296,8 @@ class FlowAllocator {
 
     // user side (flow_allocator.cpp)
     Result<Terms> plan(const FlowSpec& spec) const;
-    Result<Flow*> make_flow(Instant now, rina::Address peer, const AdmissionRequest& admission);
+    Result<Flow*> make_flow(Instant now, rina::Address peer, const Names& names,
+                            const AdmissionRequest& admission);
     void ask(Instant now, Flow& flow, const Terms& terms, const FlowSpec& spec, FlowOutbox& out);
     void answer(Flow& flow, std::int32_t result, std::string_view reason, FlowOutbox& out);
     void fail_flow(Instant now, Flow& flow, rina::Reason reason, std::string_view text,
@@ -323,6 +347,7 @@ class FlowAllocator {
     Flow* incoming(rina::Address member, std::uint64_t port) noexcept;
     std::vector<PortId> ports_where(const std::function<bool(const Flow&)>& is_wanted) const;
     void forget_incoming(const Flow& flow);
+    Names names_of(const Flow& flow) const;
     rina::Address address_of(const Flow& flow) const;
     AdmissionRequest admission_of(const Flow& flow) const;
     static RequestKey key_of(const Flow& flow) noexcept;
@@ -344,9 +369,11 @@ class FlowAllocator {
     Instant last_{};
     std::uint64_t next_serial_ = 1;
 
+    AppNameTable app_names_;
+    NameTable ipcp_names_;
     std::unordered_map<PortId, Flow> flows_;
     std::unordered_map<std::int32_t, PortId> asked_;  // by the invoke id
-    std::unordered_map<RequestKey, PortId, RequestHash> incoming_;  // with identity 0
+    std::unordered_map<PeerPort, PortId, PeerPortHash> incoming_;
     std::unordered_map<rina::Address, Member> members_;
     std::unordered_map<std::int32_t, Deletion> deletions_;
     std::deque<Ended> ended_order_;

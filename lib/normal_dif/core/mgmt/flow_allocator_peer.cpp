@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "normal_dif/core/faults.hpp"
 #include "normal_dif/core/mgmt/flow_allocator.hpp"
 
 // What other members say about flows. All of it may be wrong, on purpose too.
@@ -86,6 +87,8 @@ void FlowAllocator::on_create(Instant now, rina::Address from, const rina::FlowR
     // Nobody could be answered.
     if (from.value == 0) return ignore(FlowIgnored::no_address);
     ++stats_.requests_received;
+    // Nor this: CDAP has no answer without an invoke id.
+    if (invoke_id == 0) return ignore(FlowIgnored::bad_request);
     if (const auto fault = fault_of(from, request))
         return refuse_request(from, request, invoke_id, *fault, out);
     if (offer_of(request)) prove(from);
@@ -96,7 +99,7 @@ void FlowAllocator::on_create(Instant now, rina::Address from, const rina::FlowR
 }
 
 FlowAllocator::Flow* FlowAllocator::incoming(rina::Address member, std::uint64_t port) noexcept {
-    const auto at = incoming_.find({member, port, 0, false});
+    const auto at = incoming_.find({member, port});
     return at == incoming_.end() ? nullptr : flow_at(at->second);
 }
 
@@ -143,18 +146,18 @@ void FlowAllocator::open(Instant now, rina::Address from, const rina::FlowReques
     const QosCube* const known = cubes_.find(wanted);
     const QosCube* const fitting = known != nullptr ? known : cubes_.choose(spec);
     const QosCube& cube = fitting != nullptr ? *fitting : cubes_.first();
-    auto made = make_flow(now, from, {cube.id, terms->bandwidth_bps,
-                                      request.destination_application.process});
+    const Names names{request.destination_application, request.source_application,
+                      request.source_ipcp};
+    auto made = make_flow(now, from, names,
+                          {cube.id, terms->bandwidth_bps, names.local.process});
     if (!made) return refuse_request(from, request, invoke_id, FlowIgnored::no_admission, out);
 
     Flow& flow = **made;
     flow.state = FlowState::requested;
     flow.peer_cep = request.connections.front().source_cep;
-    flow.peer_port = request.source_port;
+    flow.peer_port = static_cast<std::uint32_t>(request.source_port);
     flow.invoke_id = invoke_id;
     if (known != nullptr) flow.qos = known->id;
-    *flow.names = {request.destination_application, request.source_application,
-                   request.source_ipcp};
     flow.exchange = std::make_unique<Exchange>();
     Exchange& exchange = *flow.exchange;
     exchange.request = request;
@@ -172,8 +175,8 @@ void FlowAllocator::open(Instant now, rina::Address from, const rina::FlowReques
         }
     }
     ++members_[from].half_open;
-    incoming_[{from, request.source_port, 0, false}] = flow.port;
-    out.add(FlowRequested{flow.port, flow.names->local, flow.names->remote, spec, from});
+    incoming_[{from, request.source_port}] = flow.port;
+    out.add(FlowRequested{flow.port, names.local, names.remote, spec, from});
     set_deadline(flow, now + config_.accept_timeout);
 }
 
@@ -184,17 +187,18 @@ void FlowAllocator::refuse_request(rina::Address to, rina::FlowRequest request,
     if (const auto offer = offer_of(request))
         request.access_control = encode(Answer{}, *offer, request.destination_port, 0);
     if (request.connections.empty()) request.connections.emplace_back();
-    rina::CdapMessage reply = message(rina::OpCode::create_r, invoke_id, &request);
+    const bool is_bare = faults::is_active(faults::Fault::refusal_without_value);
+    rina::CdapMessage reply =
+        message(rina::OpCode::create_r, invoke_id, is_bare ? nullptr : &request);
     reply.result = -1;
     reply.reason = to_string(why);
-    // No invoke id, no answer: CDAP has none without.
-    if (invoke_id != 0) out.add(SendFlowMessage{to, std::move(reply)});
+    out.add(SendFlowMessage{to, std::move(reply)});
 }
 
 // ---- M_CREATE_R ---------------------------------------------------------------------------------
 
 bool FlowAllocator::is_from(const Flow& flow, rina::Address from) const {
-    return flow.peer == from || directory_.address_of(flow.names->peer_ipcp) == from;
+    return flow.peer == from || directory_.address_of(ipcp_names_[flow.peer_ipcp]) == from;
 }
 
 void FlowAllocator::on_create_r(Instant now, rina::Address from, const rina::FlowRequest* answer,
@@ -248,7 +252,7 @@ bool FlowAllocator::is_answer_to(const Flow& flow, const rina::FlowRequest& answ
 void FlowAllocator::accepted(Instant now, Flow& flow, const rina::FlowRequest& answer,
                              FlowOutbox& out) {
     Exchange& exchange = *flow.exchange;
-    flow.peer_port = answer.destination_port;
+    flow.peer_port = static_cast<std::uint32_t>(answer.destination_port);
     flow.peer_cep = answer.connections.front().destination_cep;
     ReadAnswer read;
     if (exchange.offer)
@@ -417,7 +421,7 @@ void FlowAllocator::on_unregister(Instant now, const rina::AppName& application,
                                   FlowOutbox& out) {
     last_ = now;
     for (const PortId port : ports_where([&](const Flow& f) {
-             return f.state == FlowState::requested && f.names->local == application;
+             return f.state == FlowState::requested && app_names_[f.local] == application;
          })) {
         Flow& flow = *flow_at(port);
         answer(flow, -1, "the application is gone", out);

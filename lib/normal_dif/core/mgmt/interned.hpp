@@ -35,6 +35,11 @@ class SeededHash {
         for (const std::string& dif : c.lower_difs) h = mix(h + (*this)(dif));
         return h;
     }
+    std::uint64_t operator()(const rina::AppName& a) const noexcept {
+        std::uint64_t h = mix((*this)(a.process) + 1) ^ (*this)(a.instance);
+        h = mix(h) ^ (*this)(a.entity);
+        return mix(h) ^ (*this)(a.entity_instance);
+    }
 
   private:
     static std::uint64_t word(std::string_view text) noexcept {
@@ -120,6 +125,7 @@ class Interned {
 using NameTable = Interned<std::string, std::string_view>;
 using NameId = NameTable::Id;
 using CandidateTable = Interned<rina::NeighborCandidate, const rina::NeighborCandidate&>;
+using AppNameTable = Interned<rina::AppName, const rina::AppName&>;
 
 // What the tables of one IPC process, or of several in one thread, have in common. It must outlive
 // them.

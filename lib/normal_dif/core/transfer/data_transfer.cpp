@@ -35,7 +35,7 @@ void DataTransfer::bind(Instant, const mgmt::Bind& bind) {
     if (bind.peer_cep)
         connect(*flow, bind, *bind.peer_cep);
     else
-        flow->bound = std::make_unique<mgmt::Bind>(bind);
+        flow->waiting.reset(new Waiting{bind, {}});
     by_port_[bind.port] = bind.cep;
     flows_[index] = std::move(flow);
 }
@@ -53,13 +53,12 @@ void DataTransfer::connect(Flow& flow, const mgmt::Bind& bound, rina::CepId peer
 
 void DataTransfer::set_peer(Instant now, const mgmt::SetPeer& peer, TransferOutbox& out) {
     Flow* const flow = at(peer.cep);
-    if (flow == nullptr || flow->bound == nullptr) return;
-    flow->bound->qos = peer.qos;
-    flow->bound->terms = peer.terms;
-    connect(*flow, *flow->bound, peer.peer_cep);
-    flow->bound.reset();
-    const std::vector<Early> early = std::exchange(flow->early, {});
-    for (const Early& e : early) {
+    if (flow == nullptr || flow->waiting == nullptr) return;
+    const std::unique_ptr<Waiting> waiting = std::move(flow->waiting);
+    waiting->bound.qos = peer.qos;
+    waiting->bound.terms = peer.terms;
+    connect(*flow, waiting->bound, peer.peer_cep);
+    for (const Early& e : waiting->early) {
         const efcp::RxItem item{e.token, e.pci, e.control};
         give(now, *flow, {&item, 1}, out);
     }
@@ -86,7 +85,9 @@ void DataTransfer::shut(Instant now, const mgmt::Shut& shut, TransferOutbox& out
 void DataTransfer::unbind(const mgmt::Unbind& unbind, TransferOutbox& out) {
     Flow* const flow = at(unbind.cep);
     if (flow == nullptr) return;
-    for (const Early& e : flow->early) out.drop.push_back({e.token, DropReason::no_flow});
+    if (flow->waiting != nullptr)
+        for (const Early& e : flow->waiting->early)
+            out.drop.push_back({e.token, DropReason::no_flow});
     if (flow->connection != nullptr) {
         carry(*flow, out);
         bool all = false;
@@ -161,11 +162,12 @@ void DataTransfer::on_pdus(Instant now, std::span<const rmt::RxPdu> pdus, Transf
 void DataTransfer::hold(Flow& flow, const rmt::RxPdu& pdu, const rina::Pci& pci,
                         TransferOutbox& out) {
     // Who it is from is looked at when the peer is known; from elsewhere it cannot be.
-    if (flow.bound == nullptr || pci.source != flow.bound->peer)
+    if (flow.waiting == nullptr || pci.source != flow.waiting->bound.peer)
         return out.drop.push_back({pdu.token, DropReason::efcp_wrong_peer});
-    if (flow.early.size() >= config_.early_max)
+    std::vector<Early>& early = flow.waiting->early;
+    if (early.size() >= config_.early_max)
         return out.drop.push_back({pdu.token, DropReason::efcp_reorder_full});
-    flow.early.push_back({pdu.token, pci, {pdu.head, pdu.head + pdu.head_bytes}});
+    early.push_back({pdu.token, pci, {pdu.head, pdu.head + pdu.head_bytes}});
 }
 
 void DataTransfer::give(Instant now, Flow& flow, std::span<const efcp::RxItem> items,

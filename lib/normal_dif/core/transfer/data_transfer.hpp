@@ -130,14 +130,17 @@ class DataTransfer {
         rina::Pci pci;
         std::vector<std::byte> control;  // of a control PDU, its bytes
     };
+    struct Waiting {
+        mgmt::Bind bound;
+        std::vector<Early> early;
+    };
     struct Flow {
         PortId port{};
         std::uint32_t serial = 0;
         bool is_drained = false;  // the user is gone
         Instant armed = Instant::never();
         std::unique_ptr<efcp::Connection> connection;  // none until the peer is known
-        std::unique_ptr<mgmt::Bind> bound;             // until then
-        std::vector<Early> early;
+        std::unique_ptr<Waiting> waiting;              // until then
     };
     struct Timer {
         Instant at{};
