@@ -85,8 +85,9 @@ bool World::level_is_converged(unsigned level, std::string* why) {
     };
     std::set<std::uint64_t> addresses;
     std::vector<std::string> links, names, members;
-    for (Node& node : nodes_) {
+    for (const Node& node : nodes_)
         if (!node.is_up) return no(fmt::format("node {} is down", node.index));
+    for (Node& node : nodes_) {
         const mgmt::Ipcp& ipcp = node.levels[level]->ipcp();
         if (!ipcp.is_member()) return no(fmt::format("node {} is no member", node.index));
         if (!addresses.insert(ipcp.address().value).second)

@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 
+#include "base/check.hpp"
 #include "node.hpp"
 
 using namespace sluice;
@@ -125,17 +126,95 @@ TEST_CASE("whoever gives up early takes the request back") {
     CHECK(two.nothing_is_left());
 }
 
-TEST_CASE("who asks a member that has begun anew takes the request back") {
-    // For the news may be older than the request.
-    Two two;
-    REQUIRE(two.a.allocator.allocate(two.now, kClient, kServer, {}, 5, two.a.out));
-    two.pass(two.a, two.b, Two::kA);
-    REQUIRE(two.b.all<FlowRequested>().size() == 1);
-    two.a.allocator.on_member_moved(two.now, "b.IPCP", Two::kB, true, two.a.out);
-    CHECK(two.a.one<FlowFailed>().reason == rina::Reason::peer_restarted);
-    two.pass(two.a, two.b, Two::kA);
-    CHECK(two.b.one<FlowFailed>().reason == rina::Reason::closed_by_peer);
-    CHECK(two.b.allocator.flows() == 0);
+namespace {
+// A flow between the two of them, with nothing in their outboxes.
+struct Allocated : Two {
+    Allocated() {
+        SLUICE_CHECK(a.allocator.allocate(now, kClient, kServer, {}, 7, a.out));
+        exchange();
+        SLUICE_CHECK(b.allocator.accept(now, b.one<FlowRequested>().port, 8, b.out));
+        exchange();
+        a.clear();
+        b.clear();
+    }
+};
+}  // namespace
+
+TEST_CASE("a member that has begun anew is asked whether it has the flow") {
+    Allocated two;
+    auto& [dif, a, b, now] = static_cast<Two&>(two);
+    a.allocator.on_member_moved(now, "c.IPCP", Two::kB, true, a.out);
+    a.allocator.on_member_moved(now, "b.IPCP", Two::kB, false, a.out);
+    CHECK(a.out.empty());
+    // The news was late, or a lie.
+    a.allocator.on_member_moved(now, "b.IPCP", Two::kB, true, a.out);
+    CHECK(a.sent().op == OpCode::read);
+    CHECK(rina::check(a.sent()));
+    two.exchange();
+    CHECK(a.out.empty());
+    CHECK(a.allocator.deletions() == 0);
+    CHECK(a.allocator.flows() == 1);
+    // Somebody else's answer is none.
+    a.allocator.on_member_moved(now, "b.IPCP", Two::kB, true, a.out);
+    const std::int32_t id = a.sent().invoke_id;
+    a.clear();
+    a.allocator.on_read_r(now, Address{9}, id, -1, a.out);
+    CHECK(a.out.empty());
+    a.allocator.on_read_r(now, Two::kB, id, -1, a.out);
+    CHECK(a.one<Shut>().port == a.one<FlowDeallocated>().port);
+    CHECK(a.one<FlowDeallocated>().reason == rina::Reason::peer_restarted);
+    CHECK(a.allocator.deletions() == 0);
+}
+
+TEST_CASE("a member that has begun anew and does not answer has no flow") {
+    Allocated two;
+    auto& [dif, a, b, now] = static_cast<Two&>(two);
+    a.allocator.on_member_moved(now, "b.IPCP", Address{12}, false, a.out);
+    // Where the flow was made, not where the member is said to be.
+    CHECK(a.one<SendFlowMessage>().to == Two::kB);
+    for (const int seconds : {1, 3, 7}) {
+        a.clear();
+        a.allocator.on_timeout(now + Duration::seconds(seconds), a.out);
+        CHECK(a.sent().op == OpCode::read);
+    }
+    a.clear();
+    a.allocator.on_timeout(now + Duration::milliseconds(14'999), a.out);
+    CHECK(a.out.empty());
+    a.allocator.on_timeout(now + Duration::seconds(15), a.out);
+    CHECK(a.one<FlowDeallocated>().reason == rina::Reason::peer_restarted);
+    CHECK(a.allocator.stats().deletes_abandoned == 0);
+    CHECK(a.allocator.stats().deletes_repeated == 0);
+    CHECK(a.allocator.deletions() == 0);
+}
+
+TEST_CASE("whether a flow is there, as somebody else asks") {
+    Allocated two;
+    auto& [dif, a, b, now] = static_cast<Two&>(two);
+    a.allocator.on_member_moved(now, "b.IPCP", Two::kB, true, a.out);
+    const CdapMessage question = a.sent();
+    b.allocator.on_message(now, Address{9}, question, b.out);
+    CHECK(b.sent().result == -1);
+    b.clear();
+    b.allocator.on_message(now, Two::kA, question, b.out);
+    CHECK(b.sent().result == 0);
+    CHECK(b.sent().op == OpCode::read_r);
+    CHECK(rina::check(b.sent()));
+    b.clear();
+    CdapMessage bare = question;
+    bare.value = {};
+    b.allocator.on_message(now, Two::kA, bare, b.out);
+    CHECK(b.out.empty());
+    // While it closes it is there still: what is under way may arrive.
+    PortId port{};
+    b.allocator.for_each([&](const FlowInfo& f) { port = f.port; });
+    REQUIRE(b.allocator.deallocate(now, port, b.out));
+    b.clear();
+    b.allocator.on_message(now, Two::kA, question, b.out);
+    CHECK(b.sent().result == 0);
+    b.allocator.on_timeout(now + Duration::seconds(4), b.out);
+    b.clear();
+    b.allocator.on_message(now, Two::kA, question, b.out);
+    CHECK(b.sent().result == -1);
 }
 
 TEST_CASE("what cannot begin leaves nothing behind") {

@@ -91,8 +91,8 @@ struct IpcpConfig {
     // them. nullptr: it has its own.
     SharedValues* shared = nullptr;
     // Greater than at each start before, for which the seconds of a wall clock do: then members at
-    // the other side of the DIF notice that this one has begun anew, and end their flows with it. 0:
-    // what it says of itself has no numbers, like rlite's.
+    // the other side of the DIF notice that this one has begun anew, and end their flows with it.
+    // 0: what it says of itself has no numbers, like rlite's.
     std::uint32_t start = 0;
     // The name and the format in it are taken from here.
     FlowAllocatorConfig flows;

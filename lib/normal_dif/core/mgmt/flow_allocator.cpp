@@ -314,7 +314,8 @@ rina::FlowRequest FlowAllocator::identity_of(const Flow& flow) const {
 }
 
 void FlowAllocator::say_deleted(Instant now, const Flow& flow, FlowOutbox& out) {
-    if (!is_sluice(flow)) return send_delete(now, address_of(flow), flow.peer_port, nullptr, 1, out);
+    if (!is_sluice(flow))
+        return send_delete(now, address_of(flow), flow.peer_port, nullptr, 1, out);
     const rina::FlowRequest value = identity_of(flow);
     send_delete(now, address_of(flow), flow.peer_port, &value, config_.deletes_max, out);
 }
@@ -333,13 +334,32 @@ void FlowAllocator::send_delete(Instant now, rina::Address to, std::uint64_t por
     const std::int32_t invoke_id = directory_.next_invoke_id();
     rina::CdapMessage request = message(rina::OpCode::remove, invoke_id, value);
     request.obj_name += fmt::format("/{}", port);
-    if (times > 1 && deletions_.size() < config_.memories_max &&
-        !faults::is_active(faults::Fault::deletion_said_once)) {
-        Deletion& deletion = deletions_[invoke_id];
-        deletion = {to, request, 1, times, now + config_.delete_retry};
-        timers_.push({deletion.deadline, static_cast<std::uint32_t>(invoke_id), 0});
-    }
+    if (times > 1 && !faults::is_active(faults::Fault::deletion_said_once))
+        send_again_until_answered(now, to, request, times);
     out.add(SendFlowMessage{to, std::move(request)});
+}
+
+FlowAllocator::Deletion* FlowAllocator::send_again_until_answered(
+    Instant now, rina::Address to, const rina::CdapMessage& message, unsigned times) {
+    if (deletions_.size() >= config_.memories_max) return nullptr;
+    Deletion& deletion = deletions_[message.invoke_id];
+    deletion = {to, message, 1, times, now + config_.delete_retry, 0, {}};
+    timers_.push({deletion.deadline, static_cast<std::uint32_t>(message.invoke_id), 0});
+    return &deletion;
+}
+
+// To the address that it was made with: nowhere else is its other end.
+void FlowAllocator::ask_whether_there(Instant now, const Flow& flow, FlowOutbox& out) {
+    const rina::FlowRequest value = identity_of(flow);
+    rina::CdapMessage question =
+        message(rina::OpCode::read, directory_.next_invoke_id(), &value);
+    question.obj_name += fmt::format("/{}", flow.peer_port);
+    Deletion* const asked =
+        send_again_until_answered(now, flow.peer, question, config_.questions_max);
+    if (asked == nullptr) return;
+    asked->serial = flow.serial;
+    asked->port = flow.port;
+    out.add(SendFlowMessage{flow.peer, std::move(question)});
 }
 
 // ---- time --------------------------------------------------------------------------------------
@@ -418,12 +438,14 @@ void FlowAllocator::on_flow_timeout(Instant now, Flow& flow, FlowOutbox& out) {
 void FlowAllocator::on_deletion_timeout(Instant now, std::int32_t invoke_id, FlowOutbox& out) {
     Deletion& deletion = deletions_.find(invoke_id)->second;
     if (deletion.sent >= deletion.sent_max) {
-        ++stats_.deletes_abandoned;
+        const Deletion over = std::move(deletion);
         deletions_.erase(invoke_id);
+        if (over.serial != 0) return not_there(now, over, out);
+        ++stats_.deletes_abandoned;
         return;
     }
     out.add(SendFlowMessage{deletion.to, deletion.message});
-    ++stats_.deletes_repeated;
+    if (deletion.serial == 0) ++stats_.deletes_repeated;
     deletion.deadline =
         now + config_.delete_retry * (std::int64_t{1} << std::min(deletion.sent, 16u));
     ++deletion.sent;
@@ -471,7 +493,7 @@ FlowAllocator::Names FlowAllocator::names_of(const Flow& flow) const {
 bool FlowAllocator::is_sluice(const Flow& flow) const {
     const auto member = members_.find(flow.peer);
     return (member != members_.end() && member->second.is_sluice) ||
-           directory_.is_sluice(flow.names->peer_ipcp);
+           directory_.is_sluice(ipcp_names_[flow.peer_ipcp]);
 }
 
 rina::Address FlowAllocator::address_of(const Flow& flow) const {

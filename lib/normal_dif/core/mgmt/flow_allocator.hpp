@@ -40,7 +40,8 @@
 // flow's request as its value, so that it cannot hit another one that has got the port-id, and is
 // sent again until the M_DELETE_R comes; and an initiator that gives up says so, with an M_DELETE
 // of port-id kNoPort where it has not learnt the right one. To rlite that one names no flow of its
-// own, and does nothing.
+// own, and does nothing. And when news says that a member has begun anew, or has another address,
+// it is asked with an M_READ whether it has the flow still: news may be late, and it may be forged.
 namespace sluice::mgmt {
 
 // What the allocator asks the rest of the IPC process.
@@ -71,6 +72,7 @@ struct FlowAllocatorConfig {
     Duration create_retry = Duration::seconds(1);
     Duration delete_retry = Duration::seconds(1);  // doubled from one time to the next
     unsigned deletes_max = 7;   // over a minute altogether
+    unsigned questions_max = 4;  // whether a flow is there still; a quarter of a minute altogether
     unsigned cancels_max = 6;   // to whom may be rlite; over half a minute altogether
     // How long a repeated M_CREATE may be under way; as long as an invoke id must not come again.
     Duration duplicate_window = Duration::seconds(15);
@@ -174,11 +176,17 @@ class FlowAllocator {
     void on_delete(Instant now, rina::Address from, std::uint64_t port,
                    const rina::FlowRequest* flow, std::int32_t invoke_id, FlowOutbox& out);
     void on_delete_r(Instant now, rina::Address from, std::int32_t invoke_id);
+    // Is that flow of the receiver's there? `flow` as in an M_DELETE.
+    void on_read(rina::Address from, std::uint64_t port, const rina::FlowRequest* flow,
+                 std::int32_t invoke_id, FlowOutbox& out);
+    void on_read_r(Instant now, rina::Address from, std::int32_t invoke_id, std::int32_t result,
+                   FlowOutbox& out);
 
     // ---- the rest of the IPC process ----
     // It has left the DIF, or started anew.
     void on_member_gone(Instant now, rina::Address member, FlowOutbox& out);
-    // It has begun anew, or has another address than before: flows from then are gone.
+    // It has begun anew, or has another address than before: flows from then are gone, if it says
+    // so or does not answer.
     void on_member_moved(Instant now, std::string_view ipcp, rina::Address address, bool restarted,
                          FlowOutbox& out);
     // We have another address, and no PDU for the one before comes to us.
@@ -258,6 +266,9 @@ class FlowAllocator {
         unsigned sent = 1;
         unsigned sent_max = 1;
         Instant deadline{};
+        // If it is no deletion but a question: about this one.
+        std::uint64_t serial = 0;
+        PortId port{};
     };
     // One request, for as long as something about it may still come.
     struct RequestKey {
@@ -313,6 +324,8 @@ class FlowAllocator {
     void cancel(Instant now, const Flow& flow, FlowOutbox& out);
     void send_delete(Instant now, rina::Address to, std::uint64_t port,
                      const rina::FlowRequest* value, unsigned times, FlowOutbox& out);
+    Deletion* send_again_until_answered(Instant now, rina::Address to,
+                                        const rina::CdapMessage& message, unsigned times);
     rina::FlowRequest identity_of(const Flow& flow) const;
     void set_deadline(Flow& flow, Instant at);
     void on_flow_timeout(Instant now, Flow& flow, FlowOutbox& out);
@@ -334,7 +347,8 @@ class FlowAllocator {
                      std::int32_t invoke_id, FlowOutbox& out);
     bool is_answer_to(const Flow& flow, const rina::FlowRequest& answer) const;
     void accepted(Instant now, Flow& flow, const rina::FlowRequest& answer, FlowOutbox& out);
-    void moved(Instant now, Flow& flow, FlowOutbox& out);
+    void ask_whether_there(Instant now, const Flow& flow, FlowOutbox& out);
+    void not_there(Instant now, const Deletion& question, FlowOutbox& out);
     void peer_gone(Instant now, Flow& flow, rina::Reason reason, FlowOutbox& out);
     Flow* find_deleted(Instant now, rina::Address from, std::uint64_t port,
                        const rina::FlowRequest* value);

@@ -56,6 +56,10 @@ void FlowAllocator::on_message(Instant now, rina::Address from, const rina::Cdap
         on_delete(now, from, *port, given, message.invoke_id, out);
     else if (message.op == rina::OpCode::remove_r)
         on_delete_r(now, from, message.invoke_id);
+    else if (message.op == rina::OpCode::read && port)
+        on_read(from, *port, given, message.invoke_id, out);
+    else if (message.op == rina::OpCode::read_r)
+        on_read_r(now, from, message.invoke_id, message.result, out);
     else
         ignore(FlowIgnored::bad_message);
 }
@@ -341,7 +345,36 @@ void FlowAllocator::on_delete_r(Instant now, rina::Address from, std::int32_t in
     const auto at = deletions_.find(invoke_id);
     if (at == deletions_.end()) return ignore(FlowIgnored::unknown_flow);
     if (at->second.to != from) return ignore(FlowIgnored::not_the_peer);
+    if (at->second.serial != 0) return ignore(FlowIgnored::bad_message);
     deletions_.erase(at);
+}
+
+void FlowAllocator::on_read(rina::Address from, std::uint64_t port, const rina::FlowRequest* value,
+                            std::int32_t invoke_id, FlowOutbox& out) {
+    if (from.value == 0) return ignore(FlowIgnored::no_address);
+    if (port >= kNoPort || value == nullptr || invoke_id == 0)
+        return ignore(FlowIgnored::bad_message);
+    const Flow* const flow = flow_at(PortId{static_cast<std::uint32_t>(port)});
+    // One that is closing says so itself, when all its data has gone.
+    const bool there = flow != nullptr &&
+                       (flow->state == FlowState::allocated || flow->state == FlowState::closing) &&
+                       is_from(*flow, from) && is_about(*flow, *value);
+    rina::CdapMessage reply = message(rina::OpCode::read_r, invoke_id, nullptr);
+    reply.obj_name += fmt::format("/{}", port);
+    reply.result = there ? 0 : -1;
+    out.add(SendFlowMessage{from, std::move(reply)});
+}
+
+void FlowAllocator::on_read_r(Instant now, rina::Address from, std::int32_t invoke_id,
+                              std::int32_t result, FlowOutbox& out) {
+    last_ = now;
+    const auto at = deletions_.find(invoke_id);
+    if (at == deletions_.end()) return ignore(FlowIgnored::unknown_flow);
+    if (at->second.to != from) return ignore(FlowIgnored::not_the_peer);
+    if (at->second.serial == 0) return ignore(FlowIgnored::bad_message);
+    const Deletion question = std::move(at->second);
+    deletions_.erase(at);
+    if (result != 0) not_there(now, question, out);
 }
 
 void FlowAllocator::peer_gone(Instant now, Flow& flow, rina::Reason reason, FlowOutbox& out) {
@@ -395,26 +428,31 @@ void FlowAllocator::on_member_moved(Instant now, std::string_view ipcp, rina::Ad
                                     bool restarted, FlowOutbox& out) {
     last_ = now;
     for (const PortId port : ports_where([&](const Flow& f) {
-             return f.names->peer_ipcp == ipcp && (restarted || f.peer != address);
-         }))
-        moved(now, *flow_at(port), out);
+             return f.state == FlowState::allocated && ipcp_names_[f.peer_ipcp] == ipcp &&
+                    (restarted || f.peer != address);
+         })) {
+        Flow& flow = *flow_at(port);
+        // rlite would not answer.
+        if (is_sluice(flow))
+            ask_whether_there(now, flow, out);
+        else
+            peer_gone(now, flow, rina::Reason::peer_restarted, out);
+    }
 }
 
-// News is late now and then: the flow may be one that the member has made since. So it is told, as
-// that would have one end otherwise.
-void FlowAllocator::moved(Instant now, Flow& flow, FlowOutbox& out) {
-    if (flow.state == FlowState::asking) {
-        stop_asking(now, flow, Tell::cancelled, out);
-        return fail_flow(now, flow, rina::Reason::peer_restarted, {}, out);
-    }
-    if (flow.state == FlowState::allocated) say_deleted(now, flow, out);
-    peer_gone(now, flow, rina::Reason::peer_restarted, out);
+void FlowAllocator::not_there(Instant now, const Deletion& question, FlowOutbox& out) {
+    Flow* const flow = flow_at(question.port);
+    if (flow != nullptr && flow->serial == question.serial && flow->state == FlowState::allocated)
+        peer_gone(now, *flow, rina::Reason::peer_restarted, out);
 }
 
 void FlowAllocator::on_own_move(Instant now, FlowOutbox& out) {
     last_ = now;
-    for (const PortId port : ports_where([](const Flow&) { return true; }))
-        moved(now, *flow_at(port), out);
+    for (const PortId port : ports_where([](const Flow&) { return true; })) {
+        Flow& flow = *flow_at(port);
+        if (flow.state == FlowState::allocated) say_deleted(now, flow, out);
+        peer_gone(now, flow, rina::Reason::peer_restarted, out);
+    }
 }
 
 void FlowAllocator::on_unregister(Instant now, const rina::AppName& application,
