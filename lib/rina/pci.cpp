@@ -9,11 +9,12 @@ constexpr bool is_width(std::uint8_t width) noexcept {
 }
 
 // The width is looked at once and not for each field: these are written for every few data PDUs.
+// Each field is loaded by itself: an array would go through memory, and what is stored to it in one
+// piece and loaded in others waits for the store.
 template <typename T>
 ControlPdu read_fields(const std::byte* at) noexcept {
-    T fields[PciFormat::kControlFields];
-    std::memcpy(fields, at, sizeof fields);
-    return {fields[0], fields[1], fields[2], fields[3], fields[4], fields[5]};
+    const auto field = [at](std::size_t i) { return detail::load<T>(at + i * sizeof(T)); };
+    return {field(0), field(1), field(2), field(3), field(4), field(5)};
 }
 
 template <typename T>
@@ -49,6 +50,8 @@ Result<> check(const PciFormat& format) {
 }
 
 ControlPdu parse_control(std::span<const std::byte> pdu, const PciFormat& format) noexcept {
+    if (format == kDefaultFormat) [[likely]]
+        return read_fields<std::uint32_t>(pdu.data() + kDefaultFormat.bytes());
     const std::byte* const at = pdu.data() + format.bytes();
     switch (format.sequence) {
         case 1: return read_fields<std::uint8_t>(at);

@@ -70,7 +70,9 @@ class Aimd {
 
 // Sends at the rate at which the path delivers: the greatest of the last rounds, probed upwards
 // every eighth round and given back in the next (as BBR, Cardwell et al., ACM Queue 14(5), 2016).
-// Random loss alone does not slow it down; loss with a grown round trip time does.
+// Random loss alone does not slow it down; loss with a grown round trip time does. It starts with a
+// window that doubles in each round trip, slower once the path delays (as HyStart++, RFC 9406),
+// until more under way makes the path deliver no more.
 class RateEstimate {
   public:
     static constexpr std::uint32_t kFirstWindow = 32;
@@ -84,8 +86,10 @@ class RateEstimate {
   private:
     enum class Phase : std::uint8_t { startup, drain, probe };
 
+    void grow(const AckSample& sample) noexcept;
     void on_round(const AckSample& sample) noexcept;
-    void add_rate(const AckSample& sample, bool is_queue_long) noexcept;
+    void add_rate(const AckSample& sample) noexcept;
+    bool is_queue_long(const AckSample& sample) const noexcept;
     double product() const noexcept;
 
     std::array<float, kRounds> rates_{};  // PDUs a second
@@ -97,6 +101,7 @@ class RateEstimate {
     std::uint8_t probe_round_ = 0;  // of eight
     std::uint8_t stale_rounds_ = 0;
     Phase phase_ = Phase::startup;
+    bool is_after_startup_ = false;  // until the round has ended
     bool timed_out_ = false;
 };
 
