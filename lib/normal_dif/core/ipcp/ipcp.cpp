@@ -650,11 +650,12 @@ void Ipcp::on_timeout(Instant now) {
 
 void Ipcp::tick(Instant now) {
     tick_at_ = now + kManagementTick;
-    members_changed(now, members_.tick(now), std::nullopt);
+    // In rlite's order: who compares what is sent has less to explain.
     const auto links = lfdb_.tick(now);
     flood<rina::LowerFlowList>(now, links, rina::rib::kRouting, std::nullopt);
     if (links.changed) routes_dirty(now);
     flood<rina::DftSlice>(now, dft_.tick(now), rina::rib::kDft, std::nullopt);
+    members_changed(now, members_.tick(now), std::nullopt);
     addresses_.tick();
     send_digests(now);
     if (member_ && !own_claim_ && config_.addresses.policy == AddressPolicy::distributed &&
