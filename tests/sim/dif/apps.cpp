@@ -50,6 +50,9 @@ void Apps::requested(Provider& dif, PortId flow, const rina::AppName& local,
     }
     Connection& c = *world_.connections_[*id];
     Connection::End& end = c.ends[1];
+    // Repeated, until it reached a node that has begun anew: not the one that it was for.
+    if (end.state == Connection::State::over && end.life != world_.nodes_[node_].life)
+        return dif.deallocate(flow);
     if (end.state != Connection::State::none) {
         world_.env_.verdicts.fail("flows", fmt::format("connection {} was requested twice", *id));
         return;

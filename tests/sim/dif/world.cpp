@@ -99,11 +99,11 @@ void World::crash_node(std::size_t n) {
 
 void World::supervise() {
     // A DIF whose last member has crashed is begun again.
-    bool all_lost = true;
-    for (const Node& node : nodes_)
-        for (const auto& level : node.levels)
-            if (level == node.levels.front() && level->ipcp().is_member()) all_lost = false;
-    if (all_lost && nodes_[0].is_up) crash_node(0);
+    for (unsigned level = 0; level < scenario_.levels; ++level)
+        if (nodes_[0].is_up && std::none_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
+                return node.levels.size() > level && node.levels[level]->ipcp().is_member();
+            }))
+            crash_node(0);
     for (Node& node : nodes_)
         if (node.is_up) supervise_node(node);
     for (Link& link : links_) {

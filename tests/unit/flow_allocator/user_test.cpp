@@ -184,7 +184,26 @@ TEST_CASE("a member that has begun anew and does not answer has no flow") {
     CHECK(a.one<FlowDeallocated>().reason == rina::Reason::peer_restarted);
     CHECK(a.allocator.stats().deletes_abandoned == 0);
     CHECK(a.allocator.stats().deletes_repeated == 0);
-    CHECK(a.allocator.deletions() == 0);
+    // There may have been no way to it: so that the other end does not stay alone.
+    CHECK(a.sent().op == OpCode::remove);
+    two.pass(a, b, Two::kA);
+    CHECK(b.one<FlowDeallocated>().reason == rina::Reason::closed_by_peer);
+}
+
+TEST_CASE("who is asked before it has its answer has the flow") {
+    Two two;
+    auto& [dif, a, b, now] = two;
+    REQUIRE(a.allocator.allocate(now, kClient, kServer, {}, 7, a.out));
+    two.pass(a, b, Two::kA);
+    REQUIRE(b.allocator.accept(now, b.one<FlowRequested>().port, 8, b.out));
+    const CdapMessage answer = b.sent();
+    b.clear();
+    b.allocator.on_member_moved(now, "a.IPCP", Two::kA, true, b.out);
+    two.exchange();
+    CHECK(b.out.empty());
+    CHECK(b.allocator.deletions() == 0);
+    a.allocator.on_message(now, Two::kB, answer, a.out);
+    CHECK(a.all<FlowAllocated>().size() == 1);
 }
 
 TEST_CASE("whether a flow is there, as somebody else asks") {

@@ -440,7 +440,7 @@ void FlowAllocator::on_deletion_timeout(Instant now, std::int32_t invoke_id, Flo
     if (deletion.sent >= deletion.sent_max) {
         const Deletion over = std::move(deletion);
         deletions_.erase(invoke_id);
-        if (over.serial != 0) return not_there(now, over, out);
+        if (over.serial != 0) return not_there(now, over, false, out);
         ++stats_.deletes_abandoned;
         return;
     }

@@ -348,7 +348,7 @@ class FlowAllocator {
     bool is_answer_to(const Flow& flow, const rina::FlowRequest& answer) const;
     void accepted(Instant now, Flow& flow, const rina::FlowRequest& answer, FlowOutbox& out);
     void ask_whether_there(Instant now, const Flow& flow, FlowOutbox& out);
-    void not_there(Instant now, const Deletion& question, FlowOutbox& out);
+    void not_there(Instant now, const Deletion& question, bool answered, FlowOutbox& out);
     void peer_gone(Instant now, Flow& flow, rina::Reason reason, FlowOutbox& out);
     Flow* find_deleted(Instant now, rina::Address from, std::uint64_t port,
                        const rina::FlowRequest* value);

@@ -355,9 +355,9 @@ void FlowAllocator::on_read(rina::Address from, std::uint64_t port, const rina::
     if (port >= kNoPort || value == nullptr || invoke_id == 0)
         return ignore(FlowIgnored::bad_message);
     const Flow* const flow = flow_at(PortId{static_cast<std::uint32_t>(port)});
-    // One that is closing says so itself, when all its data has gone.
-    const bool there = flow != nullptr &&
-                       (flow->state == FlowState::allocated || flow->state == FlowState::closing) &&
+    // An answer may be under way to who is asking; and who is closing says so, when all its data has
+    // gone.
+    const bool there = flow != nullptr && flow->state != FlowState::shut &&
                        is_from(*flow, from) && is_about(*flow, *value);
     rina::CdapMessage reply = message(rina::OpCode::read_r, invoke_id, nullptr);
     reply.obj_name += fmt::format("/{}", port);
@@ -374,7 +374,7 @@ void FlowAllocator::on_read_r(Instant now, rina::Address from, std::int32_t invo
     if (at->second.serial == 0) return ignore(FlowIgnored::bad_message);
     const Deletion question = std::move(at->second);
     deletions_.erase(at);
-    if (result != 0) not_there(now, question, out);
+    if (result != 0) not_there(now, question, true, out);
 }
 
 void FlowAllocator::peer_gone(Instant now, Flow& flow, rina::Reason reason, FlowOutbox& out) {
@@ -440,10 +440,14 @@ void FlowAllocator::on_member_moved(Instant now, std::string_view ipcp, rina::Ad
     }
 }
 
-void FlowAllocator::not_there(Instant now, const Deletion& question, FlowOutbox& out) {
+void FlowAllocator::not_there(Instant now, const Deletion& question, bool answered,
+                              FlowOutbox& out) {
     Flow* const flow = flow_at(question.port);
-    if (flow != nullptr && flow->serial == question.serial && flow->state == FlowState::allocated)
-        peer_gone(now, *flow, rina::Reason::peer_restarted, out);
+    if (flow == nullptr || flow->serial != question.serial || flow->state != FlowState::allocated)
+        return;
+    // There may be no way to it at the moment, and the flow at its end.
+    if (!answered) say_deleted(now, *flow, out);
+    peer_gone(now, *flow, rina::Reason::peer_restarted, out);
 }
 
 void FlowAllocator::on_own_move(Instant now, FlowOutbox& out) {
