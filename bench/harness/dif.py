@@ -215,6 +215,8 @@ def growth_fits(rows):
     fits = []
     for topology, event in sorted({(r['topology'], r['event']) for r in rows}):
         for value in ('messages', 'virtual_s'):
+            if (event, value) == ('idle_60s', 'virtual_s'):
+                continue
             points = [(r['nodes'], r[value]) for r in rows
                       if (r['topology'], r['event']) == (topology, event) and not r['limit']
                       and r[value] > 0]
