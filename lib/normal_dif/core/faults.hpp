@@ -5,8 +5,8 @@
 #include <string_view>
 
 // Deliberate faults, to prove that the checkers of the simulated networks can see them. Only the
-// second build of these libraries, the one that dif-sim-faulty links, has the switch; in the product
-// is_active() is the constant false and costs nothing.
+// second build of these libraries, the one that dif-sim-faulty links, has the switch; in the
+// product is_active() is the constant false and costs nothing.
 
 namespace sluice::faults {
 
@@ -16,8 +16,8 @@ enum class Fault : std::uint8_t {
     // SDUs released by a retransmission are not counted as consumed, and the sender stays within
     // four PDUs of that edge: a reliable flow stalls after its first loss.
     lwe_stays_behind,
-    // A data run flag starts a run, always: a first PDU that comes twice is delivered twice, and the
-    // receiver begins anew.
+    // A data run flag starts a run, always: a first PDU that comes twice is delivered twice, and
+    // the receiver begins anew.
     drf_delivered_again,
     // The first PDU is lost, and the second one is taken for the start of the run.
     second_starts_run,
@@ -81,10 +81,10 @@ enum class Fault : std::uint8_t {
     flood_goes_back,
     // Of two members with one address neither takes another one.
     double_address_kept,
-    // That an entry was removed is forgotten at once: a late copy of it brings it back.
-    removal_forgotten,
-    // The window that a receiver grants forgets what was delivered and not consumed: buffers fill up
-    // without a bound while the application does not read.
+    // What others say of a member's own links and names is not put right by it.
+    lies_not_corrected,
+    // The window that a receiver grants forgets what was delivered and not consumed: buffers fill
+    // up without a bound while the application does not read.
     window_ignores_user,
     // An acknowledgement says one more than what came: what was not received is never sent again.
     ack_one_too_many,
@@ -124,7 +124,7 @@ constexpr std::string_view to_string(Fault fault) noexcept {
                                                       "held_not_freed",
                                                       "flood_goes_back",
                                                       "double_address_kept",
-                                                      "removal_forgotten",
+                                                      "lies_not_corrected",
                                                       "window_ignores_user",
                                                       "ack_one_too_many"};
     return kNames[static_cast<std::size_t>(fault)];
@@ -139,10 +139,12 @@ inline bool crashes(Fault fault) noexcept {
     has_crashed = has_crashed || active_fault == fault;
     return active_fault == fault;
 }
+inline void reset() noexcept { has_crashed = false; }
 #else
 inline constexpr bool has_crashed = false;
 constexpr bool is_active(Fault) noexcept { return false; }
 constexpr bool crashes(Fault) noexcept { return false; }
+constexpr void reset() noexcept {}
 #endif
 
 }  // namespace sluice::faults

@@ -75,8 +75,14 @@ void Apps::allocated(Provider&, PortId flow, std::uint32_t cookie, const mgmt::F
     end.state = Connection::State::open;
     end.flow = flow;
     ++world_.totals.allocated;
+    if (terms.bandwidth_bps != c.bandwidth_bps)
+        world_.env_.verdicts.fail("terms", fmt::format("connection {}: {} bit/s at side {}, {} "
+                                                       "were asked for",
+                                                       id, terms.bandwidth_bps, side,
+                                                       c.bandwidth_bps));
     world_.env_.trace.note(world_.env_.now(), "allocated", id, side, flow.value);
     // Both ends see the same terms, so both know how long an SDU may be.
+    c.has_delimiting = terms.policies.delimiting;
     c.sdu_bytes_max = terms.policies.delimiting ? world_.scenario_.sdu_bytes_max
                                                 : std::min(1400u, world_.scenario_.sdu_bytes_max);
     world_.write_some(id, side);
@@ -93,6 +99,7 @@ void Apps::failed(Provider&, std::uint32_t cookie, const std::string& why) {
 void Apps::closed(Provider&, PortId flow) {
     const auto at = ends.find(flow);
     if (at == ends.end()) return;
+    world_.watch_end(at->second.first, at->second.second);
     world_.end_of(at->second.first, at->second.second, "closed");
 }
 
@@ -127,7 +134,11 @@ void World::open_flow(std::size_t from, std::size_t to, bool reliable, std::uint
     if (reliable) {
         spec.max_sdu_gap = 0;
         spec.in_order = true;
+    } else if (scenario_.same_size) {
+        spec.in_order = true;
+        c.sdu_bytes = 2000;
     }
+    if (scenario_.bandwidth && id % 3 == 0) spec.avg_bandwidth_bps = c.bandwidth_bps = 8'000'000;
     const auto done = node.top().allocate(*node.apps, {fmt::format("client.{}", id), {}, {}, {}},
                                           {fmt::format("app.{}", to), {}, {}, {}}, spec, id);
     env_.trace.note(env_.now(), "allocate", id, from, to);
@@ -147,7 +158,9 @@ void World::write_some(std::uint32_t id, std::size_t side) {
     const std::uint32_t at_once = c.is_reliable && c.gap.ns == 0 ? 16 : 1;
     for (std::uint32_t i = 0; i < at_once && end.sent < end.to_send; ++i) {
         Rng draw((std::uint64_t{id} << 32) ^ (end.sent * 2 + side));
-        const auto size = static_cast<std::uint32_t>(draw.between(kHeader, c.sdu_bytes_max));
+        const auto size = c.sdu_bytes != 0 && c.has_delimiting
+                              ? c.sdu_bytes
+                              : static_cast<std::uint32_t>(draw.between(kHeader, c.sdu_bytes_max));
         const Bytes sdu = content_of(id, static_cast<std::uint32_t>(side), end.sent, size);
         if (!node.top().write(end.flow, sdu)) return;
         if (end.state != Connection::State::open) return;
@@ -189,6 +202,15 @@ void World::on_sdu(std::uint32_t id, std::size_t side, const Bytes& sdu) {
                                                            "side {}",
                                                            id, seq, side));
     end.next = seq + 1;
+}
+
+// Where nodes and links stay and PDUs get lost at worst, a flow lasts until an end has left.
+void World::watch_end(std::uint32_t id, std::size_t side) {
+    const Connection::End& peer = connections_[id]->ends[1 - side];
+    if (!scenario_.is_orderly() || peer.state != Connection::State::open) return;
+    env_.verdicts.fail("flows", fmt::format("connection {}: side {} was told that it is over, and "
+                                            "nobody had left",
+                                            id, side));
 }
 
 // The peer, or the flow, is gone: the application lets go of its end.

@@ -183,7 +183,13 @@ void World::check_flows() {
             continue;
         const bool a_is = a.state == Connection::State::open;
         if (a_is != (b.state == Connection::State::open)) return fails("it has one end");
-        if (!a_is || !c->is_reliable) continue;
+        if (!a_is) continue;
+        // Nobody who is granted a window waits for ever.
+        for (const Connection::End& end : c->ends)
+            if (scenario_.flow_control && end.sent != end.to_send)
+                return fails(fmt::format("node {} could write {} SDUs of {}", end.node, end.sent,
+                                         end.to_send));
+        if (!c->is_reliable) continue;
         for (std::size_t side = 0; side < 2; ++side) {
             const Connection::End &to = c->ends[side], &from = c->ends[1 - side];
             if (from.sent != from.to_send)
@@ -201,6 +207,12 @@ void World::check_rest() {
         for (std::size_t level = 0; level < node.levels.size(); ++level) {
             const IpcProcess& p = *node.levels[level];
             const bool is_top = level + 1 == node.levels.size();
+            const auto repeated = p.ipcp().enrollment().session_errors()[static_cast<std::size_t>(
+                mgmt::SessionError::repeated_id)];
+            if (repeated != 0 && scenario_.duplicate == 0 && !scenario_.hostile)
+                return env_.verdicts.fail("session", fmt::format("node {} refused {} messages with "
+                                                                 "an invoke id that it had seen",
+                                                                 node.index, repeated));
             if (is_top && (p.ipcp().flows().flows() != 0 || p.data().flows() != 0))
                 return env_.verdicts.fail(
                     "rest", fmt::format("node {} still has {} flows and {} connections",

@@ -20,11 +20,24 @@ transfer::TransferConfig transfer_config(const IpcProcessConfig& c) {
     return out;
 }
 
+// What authentication would have given both ends: each DIF below has its own key.
+void install_keys(sdup::Protection& protection, const std::string& lower_dif) {
+    auto* const sealer = std::get_if<sdup::AesGcmSealer>(&protection.sealer);
+    if (sealer == nullptr) return;
+    sdup::TrafficKey key;
+    for (std::size_t i = 0; i < lower_dif.size(); ++i)
+        key.key[i % key.key.size()] ^= static_cast<std::byte>(lower_dif[i]);
+    static_cast<void>(sealer->install(sdup::KeyEpoch{1}, key));
+    auto& opener = std::get<sdup::AesGcmOpener>(protection.opener);
+    static_cast<void>(opener.install(sdup::KeyEpoch{1}, key));
+}
+
 }  // namespace
 
 IpcProcess::IpcProcess(Env& env, IpcProcessConfig config)
     : env_(env),
       config_(std::move(config)),
+      watch_(env, config_.ipcp.format),
       transfer_(transfer_config(config_)),
       life_(env.next_life++) {
     env_.alive.insert(life_);
@@ -74,6 +87,11 @@ void IpcProcess::enroll(const std::string& lower_dif, const std::string& peer) {
     act();
 }
 
+void IpcProcess::disconnect(const std::string& neighbor) {
+    static_cast<void>(ipcp_->disconnect(env_.now(), neighbor));
+    act();
+}
+
 const std::string* IpcProcess::lower_of(N1PortId port) const {
     const auto at = ports_.find(port);
     return at == ports_.end() ? nullptr : &at->second.lower->dif();
@@ -98,6 +116,7 @@ void IpcProcess::set_reads_slowly(bool slowly) {
 void IpcProcess::act() {
     for (auto list = ipcp_->take_actions(); !list.empty(); list = ipcp_->take_actions())
         for (mgmt::IpcpAction& action : list) act(action);
+    watch_.message_is_done();
     drain_out();
     arm();
 }
@@ -105,8 +124,10 @@ void IpcProcess::act() {
 void IpcProcess::act(mgmt::IpcpAction& action) {
     const Instant now = env_.now();
     if (auto* s = std::get_if<mgmt::SendToNeighbor>(&action)) {
+        watch_.message_goes(s->port, s->payload);
         enqueue(s->port, frame_of(s->pci, s->payload), s->pci.qos);
     } else if (auto* m = std::get_if<mgmt::SendToMember>(&action)) {
+        watch_.message_to_member(m->payload);
         const rmt::Decision d = transfer_.route(m->pci);
         if (d.kind == rmt::Decision::Kind::forward)
             enqueue(d.port, frame_of(m->pci, m->payload), m->pci.qos);
@@ -136,9 +157,11 @@ void IpcProcess::act(mgmt::IpcpAction& action) {
     } else if (auto* c = std::get_if<mgmt::AddressChanged>(&action)) {
         transfer_.set_address(c->address);
     } else if (auto* b = std::get_if<mgmt::Bind>(&action)) {
+        b->terms.policies.initial_sequence = config_.first_sequence;
         flows_[b->port].terms = b->terms;
         transfer_.bind(now, *b);
     } else if (auto* sp = std::get_if<mgmt::SetPeer>(&action)) {
+        sp->terms.policies.initial_sequence = config_.first_sequence;
         flows_[sp->port].terms = sp->terms;
         transfer_.set_peer(now, *sp, out_);
     } else if (auto* d = std::get_if<mgmt::Drain>(&action)) {
@@ -203,6 +226,8 @@ void IpcProcess::drain_out() {
     const rina::PciFormat& format = config_.ipcp.format;
     for (const auto& f : out.forward) {
         Bytes bytes = env_.buffers.take(f.token);
+        if (!watch_.is_whole(bytes, f.bytes)) continue;
+        watch_.relayed(ttl_, bytes);
         bytes.resize(f.bytes);
         enqueue(f.port, std::move(bytes), f.qos);
     }
@@ -232,6 +257,8 @@ void IpcProcess::drain_out() {
         const auto at = flows_.find(e.flow);
         if (at == flows_.end() || at->second.user == nullptr) continue;
         const bool fails = (e.events & efcp::event::kFailed) != 0;
+        if (const auto* const c = transfer_.find(e.flow); fails && c != nullptr)
+            watch_.flow_failed(*c);
         if (fails) at->second.is_failed = true;
         if (fails || (e.events & efcp::event::kWritable) != 0)
             env_.clock.after({}, guarded([this, id = e.flow, fails] {
@@ -245,8 +272,11 @@ void IpcProcess::drain_out() {
     }
     for (const auto& m : out.management) {
         const Bytes bytes = env_.buffers.take(m.token);
+        if (!watch_.is_whole(bytes, m.pci.length)) return;
         const std::span<const std::byte> pdu(bytes.data(), m.pci.length);
-        ipcp_->received(env_.now(), m.from, m.pci, pdu.subspan(format.bytes()));
+        const auto payload = pdu.subspan(format.bytes());
+        if (m.pci.destination == rina::kThisHop) watch_.message_comes(m.from, payload);
+        ipcp_->received(env_.now(), m.from, m.pci, payload);
     }
 }
 
@@ -256,6 +286,9 @@ void IpcProcess::deliver(const transfer::TransferOutbox::Deliver& item) {
         env_.buffers.free(item.item.token);
         return;
     }
+    const std::uint64_t length = config_.ipcp.format.bytes() + item.item.bytes;
+    if (!watch_.is_whole(env_.buffers.at(item.item.token), length))
+        return env_.buffers.free(item.item.token);
     if (at->second.reassembler != nullptr) {
         reassemble(item.flow, at->second, item);
     } else {
@@ -264,6 +297,7 @@ void IpcProcess::deliver(const transfer::TransferOutbox::Deliver& item) {
         hand_up(item.flow, {from, from + item.item.bytes});
     }
     unread_[item.flow] += 1;
+    if (const auto* const c = transfer_.find(item.flow)) watch_.unread(*c, unread_[item.flow]);
     if (reads_slowly_) return;
     const std::uint32_t pdus = std::exchange(unread_[item.flow], 0);
     env_.clock.after({}, guarded([this, id = item.flow, pdus] {
@@ -356,6 +390,7 @@ void IpcProcess::loop_back(Bytes frame) {
 
 void IpcProcess::take_frames(N1PortId port, Bytes frame) {
     const auto bytes = static_cast<std::uint32_t>(frame.size());
+    ttl_ = watch_.ttl_of(frame);
     const PduToken token = env_.buffers.make(std::move(frame));
     const rmt::RxPdu pdu{token, env_.buffers.at(token).data(), bytes, bytes, port};
     transfer_.on_pdus(env_.now(), {&pdu, 1}, out_);
@@ -375,6 +410,7 @@ N1PortId IpcProcess::add_port(Provider& lower, PortId flow) {
                                                 : protection.error().message);
         return rmt::kNoN1Port;
     }
+    install_keys(*protection, lower.dif());
     ports_.emplace(id, N1Port{&lower, flow, std::move(*scheduler), std::move(*protection)});
     by_flow_[{&lower, flow}] = id;
     transfer_.set_port(id, true);
@@ -393,6 +429,7 @@ void IpcProcess::remove_port(N1PortId id) {
     const auto [lower, flow] = std::pair(at->second.lower, at->second.flow);
     by_flow_.erase({lower, flow});
     ports_.erase(at);
+    watch_.port_gone(id);
     lower->deallocate(flow);
 }
 
@@ -431,11 +468,15 @@ void IpcProcess::closed(Provider& dif, PortId flow) {
 void IpcProcess::arrived(Provider& dif, PortId flow, Bytes sdu) {
     const auto at = by_flow_.find({&dif, flow});
     if (at == by_flow_.end()) return env_.drop(DropReason::no_flow);
+    const Bytes sealed(sdu.begin(), sdu.begin() + static_cast<long>(
+                                                      std::min<std::size_t>(sdu.size(), kRoom)));
     sdup::Frame frame;
     frame.data = sdu.data();
     frame.bytes = static_cast<std::uint32_t>(sdu.size());
     sdup::open(ports_.at(at->second).protection.opener, env_.now(), {&frame, 1});
     if (frame.dropped) return env_.drop(frame.reason);
+    if (std::holds_alternative<sdup::AesGcmOpener>(ports_.at(at->second).protection.opener))
+        watch_.opened(at->second, sealed);
     last_frame_.assign(frame.data, frame.data + frame.bytes);
     take_frames(at->second, last_frame_);
 }

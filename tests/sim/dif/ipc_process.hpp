@@ -6,6 +6,7 @@
 #include "normal_dif/core/sdu_protection/policies.hpp"
 #include "normal_dif/core/transfer/data_transfer.hpp"
 #include "sim.hpp"
+#include "watch.hpp"
 
 namespace sluice::sim {
 
@@ -14,6 +15,7 @@ struct IpcProcessConfig {
     std::string scheduler = "fifo";
     std::string protection = "none";
     std::vector<Provider*> lowers;
+    std::uint64_t first_sequence = 0;  // of all its flows, and of those of its peers
 };
 
 // An IPC process of a normal DIF on a node: the product's layer management and data transfer, and
@@ -29,6 +31,7 @@ class IpcProcess final : public Provider, public FlowUser {
     const mgmt::Ipcp& ipcp() const noexcept { return *ipcp_; }
     const transfer::DataTransfer& data() const noexcept { return transfer_; }
     void enroll(const std::string& lower_dif, const std::string& peer);
+    void disconnect(const std::string& neighbor);
     void set_reads_slowly(bool slowly);
 
     // Where the flow of an N-1 port leads, for checkers: the DIF's name.
@@ -97,6 +100,7 @@ class IpcProcess final : public Provider, public FlowUser {
 
     Env& env_;
     IpcProcessConfig config_;
+    Watch watch_;
     std::unique_ptr<mgmt::Ipcp> ipcp_;
     transfer::DataTransfer transfer_;
     transfer::TransferOutbox out_;
@@ -112,6 +116,7 @@ class IpcProcess final : public Provider, public FlowUser {
     bool reads_slowly_ = false;
     std::map<PortId, std::uint32_t> unread_;
     Instant armed_ = Instant::never();
+    std::uint16_t ttl_ = 0;  // of the PDU that is looked at
     Bytes last_frame_;
     std::uint64_t life_;  // events that come when this is gone do nothing
 };

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "faults.hpp"
 #include "world.hpp"
 
 namespace {
@@ -105,7 +106,7 @@ std::vector<bool> parse_keep(const std::string& text, std::size_t planned) {
 
 int main(int argc, char** argv) {
     CLI::App app{"Networks of IPC processes in virtual time"};
-    std::string path, seeds, lower, kept;
+    std::string path, seeds, lower, kept, fault;
     std::uint64_t seed = 1;
     bool prints = false, twice = false, shrinks = false;
     app.add_option("--scenario", path, "a scenario's file");
@@ -116,19 +117,25 @@ int main(int argc, char** argv) {
     app.add_flag("--trace", prints, "print everything that happens");
     app.add_flag("--digest", twice, "run each twice and compare");
     app.add_flag("--shrink", shrinks, "find the smallest part of a run that fails");
+    app.add_option("--fault", fault, "a fault that is switched on must be found; or all");
     CLI11_PARSE(app, argc, argv);
     if (auto known = Scenario::check_lower(lower.empty() ? "wire" : lower); !known) {
         fmt::print(stderr, "--lower: {}\n", known.error().message);
         return 2;
     }
+    if (!fault.empty() && seeds.empty()) seeds = "1..800";
     if (!seeds.empty()) {
         const std::size_t dots = seeds.find("..");
         if (dots == std::string::npos) {
             fmt::print(stderr, "--seeds {}: expected FROM..TO\n", seeds);
             return 2;
         }
-        return run_swarm(std::stoull(seeds.substr(0, dots)), std::stoull(seeds.substr(dots + 2)),
-                         lower, twice, shrinks);
+        const std::uint64_t from = std::stoull(seeds), to = std::stoull(seeds.substr(dots + 2));
+        if (!fault.empty())
+            return run_faults(fault, from, to, [](std::uint64_t s) {
+                return run_one(Scenario::draw(s), false).failure;
+            });
+        return run_swarm(from, to, lower, twice, shrinks);
     }
     Scenario scenario = Scenario::draw(seed);
     if (!path.empty()) {

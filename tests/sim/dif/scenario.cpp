@@ -54,6 +54,10 @@ const std::map<std::string_view, Setter>& setters() {
         {"crash_first", set(&S::crash_first)}, {"hostile", set(&S::hostile)},
         {"safety_s", set(&S::safety_s)},       {"liveness_s", set(&S::liveness_s)},
         {"checks_all_pairs", set(&S::checks_all_pairs)},
+        {"releases", set(&S::releases)},       {"late_numbers", set(&S::late_numbers)},
+        {"flow_control", set(&S::flow_control)}, {"same_size", set(&S::same_size)},
+        {"bandwidth", set(&S::bandwidth)},     {"departs", set(&S::departs)},
+        {"address_clash", set(&S::address_clash)},
     };
     return kSetters;
 }
@@ -137,19 +141,51 @@ Scenario Scenario::draw(std::uint64_t seed) {
     if (rng.chance(0.2)) s.slow_readers = 1;
     s.crash_first = rng.chance(0.1);
     s.hostile = s.nodes > 2 && s.levels == 1 && rng.chance(0.15);
+    s.draw_rarer();
     return s;
 }
 
+// From numbers of their own: a seed keeps what it had before there were these.
+void Scenario::draw_rarer() {
+    Rng rng(Rng(seed ^ 0x6d6f72652d73696dull).next());
+    if (rng.chance(0.15)) releases = static_cast<unsigned>(rng.between(1, 2));
+    late_numbers = rng.chance(0.2);
+    flow_control = rng.chance(0.2);
+    same_size = rng.chance(0.2);
+    bandwidth = rng.chance(0.2);
+    if (rng.chance(0.1)) protection = "aes-128-gcm";
+    const bool can_die = rng.chance(0.2), can_clash = rng.chance(0.3);
+    if (!is_orderly() || nodes < 3) return;
+    departs = can_die;
+    address_clash = can_clash;
+}
+
+bool Scenario::is_orderly() const {
+    return cuts + silent_cuts + crashes + partitions + releases == 0 && !crash_first && !hostile &&
+           levels == 1;
+}
+
 std::string Scenario::to_string() const {
+    std::string rarer;
+    const auto say = [&](bool is_so, std::string_view what) {
+        if (is_so) rarer += fmt::format(", {}", what);
+    };
+    say(releases != 0, "releases");
+    say(late_numbers, "late numbers");
+    say(flow_control, "flow control");
+    say(same_size, "same size");
+    say(bandwidth, "bandwidth");
+    say(departs, "departs");
+    say(address_clash, "address clash");
     return fmt::format(
         "{} seed {}: {} of {} nodes, {} level(s), {} bytes PCI, {}, {}; {} Mb/s, {} ms, loss {}, "
         "duplicate {}, reorder {}; {} flows of {} SDUs to {} B, gap {} ms; cuts {}, silent {}, "
-        "crashes {}{}, partitions {}, slow {}{}",
+        "crashes {}{}, partitions {}, slow {}{}{}",
         name, seed, fmt::format("{} by {}{}", topology, lower, trunk ? ", VLANs" : ""),
         nodes, levels, wide ? 34 : 28, scheduler, protection, link_mbps,
         delay_ms, loss, duplicate, reorder, flows, sdus, sdu_bytes_max, gap_ms, cuts, silent_cuts,
         crashes, crash_first ? " and the first" : "", partitions, slow_readers,
-        hostile ? ", hostile" : "");
+        hostile ? ", hostile" : "", rarer);
 }
 
 }  // namespace sluice::sim

@@ -50,6 +50,14 @@ struct Scenario {
     unsigned disturbances = 0;  // of media, each as its kind can be disturbed
     bool crash_first = false;   // the node that all enrolled with
     bool hostile = false;       // the last node sends what it likes
+    // Rarer.
+    unsigned releases = 0;      // neighbours that an operator parts, for a while
+    bool late_numbers = false;  // sequence numbers that roll over soon
+    bool flow_control = false;  // for all flows, with small windows
+    bool same_size = false;     // SDUs of two PDUs each, in order, of flows without retransmission
+    bool bandwidth = false;     // some flows ask for some
+    bool departs = false;       // in the end the last node dies
+    bool address_clash = false;  // one node does not give addresses to those that it lets in
     double safety_s = 60;
     double liveness_s = 150;
     // Shrinking: of all that was planned, only these (in the order of planning); empty: all.
@@ -61,6 +69,11 @@ struct Scenario {
     std::string to_string() const;
     // One sentence, or nothing.
     static Result<> check_lower(const std::string& list);
+    // Nodes and links stay where they are.
+    bool is_orderly() const;
+
+  private:
+    void draw_rarer();
 };
 
 }  // namespace sluice::sim

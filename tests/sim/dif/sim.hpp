@@ -142,7 +142,8 @@ struct Env {
     std::map<DropReason, std::uint64_t> drops;
     std::set<std::uint64_t> alive;  // who may still be called
     std::uint64_t next_life = 1;
-    std::size_t under_way = 0;      // buffers in rings and on cables
+    std::size_t under_way = 0;  // buffers in rings and on cables
+    std::uint64_t messages = 0;     // of management, by all
 
     Instant now() const noexcept { return clock.now(); }
     void drop(DropReason why) { ++drops[why]; }

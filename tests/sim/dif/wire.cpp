@@ -81,7 +81,9 @@ void Wire::End::deallocate(PortId flow) {
     const bool tells = at->second.is_open && !wire->silent_;
     flows.erase(at);
     if (!tells) return;
-    wire->env_.clock.after(kSignal * 2, [this, peer] { wire->hang_up(1 - side, peer); });
+    // Behind what was sent before.
+    const Duration way = model.config().delay.most + kSignal * 2;
+    wire->env_.clock.after(way, [this, peer] { wire->hang_up(1 - side, peer); });
 }
 
 void Wire::hang_up(std::size_t side, PortId flow) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "normal_dif/core/faults.hpp"
 #include "rina/cdap.hpp"
 #include "shim_eth_segment.hpp"
 
@@ -14,6 +15,7 @@ std::string ipcp_name(unsigned level, std::size_t node) {
 World::World(const Scenario& scenario, bool prints)
     : scenario_(scenario), env_(Rng(scenario.seed ^ 0x736c75696365ull).next(), prints) {
     start_ = env_.now();
+    faults::reset();
     nodes_.resize(scenario_.nodes);
     make_topology();
     for (std::size_t n = 0; n < nodes_.size(); ++n) start_node(n);
@@ -63,6 +65,7 @@ void World::start_node(std::size_t n) {
         if (scenario_.wide) c.ipcp.format = rina::kWideFormat;
         c.scheduler = scenario_.scheduler;
         c.protection = scenario_.protection;
+        equip(c, n);
         if (level == 0)
             for (const auto& [medium, station] : media_of(n))
                 c.lowers.push_back(&medium->end(station));
@@ -75,7 +78,7 @@ void World::start_node(std::size_t n) {
     node.top().register_name(*node.apps, {fmt::format("app.{}", n), {}, {}, {}});
 }
 
-void World::crash_node(std::size_t n) {
+void World::crash_node(std::size_t n, bool comes_back) {
     Node& node = nodes_[n];
     if (!node.is_up) return;
     env_.trace.note(env_.now(), "crash", n);
@@ -91,6 +94,7 @@ void World::crash_node(std::size_t n) {
     node.is_up = false;
     for (auto& level : node.levels) level->forget(*node.apps);
     while (!node.levels.empty()) node.levels.pop_back();
+    if (!comes_back) return;
     env_.clock.after(Duration::milliseconds(static_cast<std::int64_t>(env_.rng.between(10, 9000))),
                      [this, n] { start_node(n); });
 }
@@ -122,6 +126,7 @@ void World::supervise() {
         link.asked_at = env_.now();
         a.levels[0]->enroll(link.medium->dif(), ipcp_name(0, link.b));
     }
+    messages_at_ = env_.messages;
     env_.clock.after(Duration::seconds(1), [this] { supervise(); });
 }
 
@@ -195,6 +200,7 @@ void World::cut(std::size_t link, bool silently, Duration how_long) {
     env_.trace.note(env_.now(), silently ? "silent cut" : "cut", link);
     const Link& l = links_[link];
     l.medium->cut(l.at_a, l.at_b, silently);
+    if (!silently) watch_cut(how_long);
     env_.clock.after(how_long, [this, link] {
         env_.trace.note(env_.now(), "mend", link);
         const Link& it = links_[link];
@@ -228,6 +234,7 @@ void World::plan_trouble() {
         plan(begin, end, [this, n = env_.rng.below(nodes_.size())] {
             if (nodes_[n].is_up) nodes_[n].top().set_reads_slowly(true);
         });
+    plan_rarer_trouble(begin, end);
     for (unsigned i = 0; i < scenario_.disturbances; ++i)
         plan(begin, end, [this, m = env_.rng.below(media_.size())] { media_[m]->disturb(); });
     if (scenario_.hostile)
@@ -349,7 +356,8 @@ Bytes World::forge(Node& villain) {
 
 void World::attack() {
     Node& villain = nodes_.back();
-    if (villain.is_up) villain.levels[0]->inject(forge(villain));
+    if (!villain.is_up) return;
+    villain.levels[0]->inject(env_.rng.chance(0.3) ? forge_malformed(villain) : forge(villain));
 }
 
 void World::calm() {
@@ -363,8 +371,11 @@ void World::calm() {
 void World::run_until(Instant end) {
     // So many events a second of virtual time for each node would be a storm.
     const std::uint64_t most = env_.clock.steps() + 50'000'000;
-    while (!env_.verdicts.failed() && env_.clock.step(end))
+    while (!env_.verdicts.failed() && env_.clock.step(end)) {
         if (env_.clock.steps() > most) env_.verdicts.fail("storm", "events without end");
+        if (faults::has_crashed) env_.verdicts.fail("crash", "a node would not have survived this");
+        check_storm();
+    }
 }
 
 std::optional<std::pair<std::string, std::string>> World::run() {
@@ -389,8 +400,13 @@ std::optional<std::pair<std::string, std::string>> World::run() {
         if (!env_.verdicts.failed())
             open_flow(i, (i + 1) % nodes_.size(), i % 2 == 0, std::min(scenario_.sdus, 20u));
     run_until(env_.now() + Duration::seconds(60));
+    // A hostile member may have lied about its own name.
+    const auto is_villains = [&](std::size_t from) {
+        return scenario_.hostile && from + 2 >= nodes_.size();
+    };
     for (std::size_t i = before; i < connections_.size() && !env_.verdicts.failed(); ++i)
-        if (connections_[i]->ends[0].state != Connection::State::open)
+        if (connections_[i]->ends[0].state != Connection::State::open &&
+            !is_villains(connections_[i]->ends[0].node))
             env_.verdicts.fail("liveness", fmt::format("no flow when all is well: {}",
                                                        connections_[i]->failure));
     if (!env_.verdicts.failed()) check_flows();
@@ -407,6 +423,7 @@ std::optional<std::pair<std::string, std::string>> World::run() {
                         static_cast<double>(nodes_.size() * nodes_.size() * scenario_.levels);
     if (!env_.verdicts.failed() && each > 1000)
         env_.verdicts.fail("storm", fmt::format("{} messages", totals.messages));
+    if (!env_.verdicts.failed() && scenario_.departs) check_departure();
     env_.trace.note(env_.now(), "end", totals.delivered, totals.steps);
     if (!env_.verdicts.failed()) return std::nullopt;
     return env_.verdicts.first();

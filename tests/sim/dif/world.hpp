@@ -37,6 +37,9 @@ struct Connection {
     std::uint32_t id = 0;
     bool is_reliable = false, in_order = false;
     std::uint32_t sdu_bytes_max = 0;  // what does not fit one PDU needs delimiting
+    std::uint32_t sdu_bytes = 0;      // of each; 0: any
+    bool has_delimiting = false;
+    std::uint64_t bandwidth_bps = 0;
     Duration gap{};
     struct End {
         std::size_t node = 0;
@@ -99,11 +102,19 @@ class World {
     // And the station at each.
     std::vector<std::pair<Medium*, std::size_t>> media_of(std::size_t n) const;
     void start_node(std::size_t n);
-    void crash_node(std::size_t n);
+    void crash_node(std::size_t n, bool comes_back = true);
     void supervise();
     void supervise_node(Node& node);
     void plan(Duration from, Duration to, std::function<void()> act);
     void plan_trouble();
+    void equip(IpcProcessConfig& config, std::size_t node) const;
+    void plan_rarer_trouble(Duration begin, Duration end);
+    void watch_cut(Duration how_long);
+    void watch_end(std::uint32_t id, std::size_t side);
+    void check_withdrawn();
+    void check_departure();
+    void check_storm();
+    Bytes forge_malformed(Node& villain);
     void plan_work();
     void cut(std::size_t link, bool silently, Duration how_long);
     void attack();
@@ -133,6 +144,8 @@ class World {
     std::vector<std::unique_ptr<Connection>> connections_;
     std::size_t planned_ = 0;
     Instant start_{};
+    Instant cut_at_{}, mended_at_{};
+    std::uint64_t messages_at_ = 0;  // when the second began
 };
 
 }  // namespace sluice::sim

@@ -213,7 +213,8 @@ bool Sender::resend(Instant now, std::uint64_t seq, Outbox& out) noexcept {
     --lost_;
     ++in_flight_;
     // rlite delivers a second PDU with the flag again; without, it drops and acknowledges it.
-    const bool is_wrong = faults::is_active(faults::Fault::wrong_payload_resent) && seq + 1 != next_;
+    const bool is_wrong =
+        faults::is_active(faults::Fault::wrong_payload_resent) && seq + 1 != next_;
     const Slot& sent = is_wrong ? slots_[seq + 1] : slot;
     emit(out, sent.token, seq, sent.bytes, slot.starts_run && !is_rlite_);
     path_->pacer.on_sent(now, 1);

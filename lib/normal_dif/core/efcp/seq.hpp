@@ -34,7 +34,9 @@ class SeqSpace {
     // Of all numbers that are `wire` on the wire the one closest to `near`; of two that are as
     // close, the one before.
     constexpr std::uint64_t unwrap(std::uint64_t wire, std::uint64_t near) const noexcept {
-        if (!std::is_constant_evaluated() && faults::is_active(faults::Fault::sequence_is_plain)) return wire;
+        if (!std::is_constant_evaluated() &&
+            faults::is_active(faults::Fault::sequence_is_plain))
+            return wire;
         const auto apart = static_cast<std::int64_t>((wire - near) << shift_) >> shift_;
         return near + static_cast<std::uint64_t>(apart);
     }

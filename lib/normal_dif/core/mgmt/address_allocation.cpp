@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "normal_dif/core/faults.hpp"
+
 namespace sluice::mgmt {
 
 using rina::Address;
@@ -157,7 +159,8 @@ void AddressAllocator::tick() {
 
 bool AddressAllocator::must_move(const NeighborTable& members) {
     const std::optional<std::string_view> holder = members.name_of(members.own().address);
-    return holder && *holder > members.self();
+    return holder && *holder > members.self() &&
+           !faults::is_active(faults::Fault::double_address_kept);
 }
 
 // ---- claims of others --------------------------------------------------------------------------

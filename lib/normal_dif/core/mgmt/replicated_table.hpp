@@ -277,8 +277,7 @@ void ReplicatedTable<Traits>::erase(Slot& slot) {
 template <typename Traits>
 bool ReplicatedTable<Traits>::bury(Slot& slot, Instant now) {
     if (store_.is_own(slot)) own_number_ = std::max(own_number_, Store::sequence(slot));
-    const bool room = removals() < limits_.removals_max &&
-                      !faults::is_active(faults::Fault::removal_forgotten);
+    const bool room = removals() < limits_.removals_max;
     slot.removed = true;
     slot.unsaid = false;
     slot.silent = false;
@@ -340,6 +339,7 @@ void ReplicatedTable<Traits>::outnumber(Instant now, Slot& slot, std::uint64_t n
 template <typename Traits>
 void ReplicatedTable<Traits>::hear_of_own(Instant now, Action action, const Object& object,
                                           Changed& out) {
+    if (faults::is_active(faults::Fault::lies_not_corrected)) return;
     Slot* const found = store_.find(object);
     const std::uint64_t number = Traits::sequence(object);
     if (found == nullptr || found->removed || is_silent(*found, now)) {
