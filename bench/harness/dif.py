@@ -20,7 +20,7 @@ OPENSSL_SIZES = (64, 512, 1400, 9000)
 TIMEOUT_S = 1800
 # What the rows should reach; ns, or the ratio to the calibrator.
 AIMS_NS = {'send_best_effort': 10, 'send_reliable': 10, 'receive_flow_control': 10,
-           'receive_best_effort': 10, 'receive_reliable': 10}
+           'receive_best_effort': 10, 'receive_reliable': 10, 'control_parse': 8}
 TOPOLOGIES = ('ring', 'tree', 'fat-tree', 'random')
 # For one event; then larger ones are left out.
 WALL_MAX_S, QUICK_WALL_MAX_S = 120, 20
@@ -64,7 +64,8 @@ def efcp_samples(data):
 
 def rina_samples(data):
     copy = data['copy_64_ns']
-    return {('codec', key[:-3]): (ns, COPY, copy, None) for key, ns in data.items()
+    return {('codec', key[:-3]): (ns, COPY, copy, AIMS_NS.get(key[:-3]))
+            for key, ns in data.items()
             if key.endswith('_ns') and key != 'copy_64_ns'}
 
 

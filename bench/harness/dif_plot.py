@@ -21,6 +21,7 @@ def _costs(axes, rows):
         axes.scatter([a[0] for a in aims], [a[1] for a in aims], marker='x', s=20,
                      color='#c8511b', zorder=3, label='aim')
     axes.set_yticks(list(places), [f'{GROUPS[r["group"]]}: {r["what"]}' for r in rows], fontsize=7)
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xscale('log')
     axes.set_xlabel('ns (median, least and most)')

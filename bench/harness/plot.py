@@ -66,7 +66,8 @@ def figure_of(result, size):
 
     def title(text):
         figure.suptitle(f'{text}\n{machine["cpu"]}, DPDK {machine["dpdk"]}, '
-                        f'revision {(machine["revision"] or "unknown")[:10]}', fontsize=11)
+                        f'revision {(machine["revision"] or "unknown")[:10]}', fontsize=11,
+                        y=1 - 0.1 / size[1])  # however tall the figure is
     return pyplot, figure, title
 
 

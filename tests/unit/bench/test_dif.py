@@ -50,8 +50,10 @@ class Samples(unittest.TestCase):
         self.assertEqual(samples, {('efcp', 'send_reliable'): (5.0, dif.COPY, 2.0, 10)})
 
     def test_codecs_are_what_ends_in_nanoseconds(self):
-        samples = dif.rina_samples({'copy_64_ns': 2.0, 'connect_bytes': 53, 'pci_parse_ns': 4.0})
-        self.assertEqual(samples, {('codec', 'pci_parse'): (4.0, dif.COPY, 2.0, None)})
+        samples = dif.rina_samples({'copy_64_ns': 2.0, 'connect_bytes': 53, 'pci_parse_ns': 4.0,
+                                    'control_parse_ns': 6.0})
+        self.assertEqual(samples, {('codec', 'pci_parse'): (4.0, dif.COPY, 2.0, None),
+                                   ('codec', 'control_parse'): (6.0, dif.COPY, 2.0, 8)})
 
     def test_what_a_relay_aims_at(self):
         def samples_of(*rows):
