@@ -302,6 +302,10 @@ void Enrollment::on_start_answer(Instant now, Iterator it, const CdapMessage& m)
 void Enrollment::on_stop(Instant now, Iterator it, const CdapMessage& m) {
     Adjacency& a = it->second;
     if (a.step != Step::receiving) return drop(EnrollmentDrop::out_of_place);
+    if (const auto can = host_.obey_settings(now, a.port); !can) {
+        send(a, a.session.answer(m, kFailed, can.error().message));
+        return end(now, it, AdjacencyEnd::refused, can.error().message);
+    }
     // The answer comes from the new address already.
     host_.joined(now, a.offered, *a.constants);
     send(a, a.session.answer(m, 0));
@@ -426,9 +430,37 @@ Instant Enrollment::next_deadline() const noexcept {
     return next;
 }
 
+void Enrollment::set_timers(Instant now, const EnrollmentTimers& timers) {
+    const EnrollmentTimers old = options_.timers;
+    options_.timers = timers;
+    const auto follow = [now](Instant& at, Duration from, Duration to) {
+        if (!at.is_never()) at = std::max(now, at + (to - from));
+    };
+    for (auto& [port, a] : adjacencies_) {
+        if (a.step == Step::connecting)
+            follow(a.deadline, old.connect_retry, timers.connect_retry);
+        else
+            follow(a.deadline, old.step, timers.step);
+        if (a.step != Step::up) continue;
+        if (timers.keepalive.ns == 0) {
+            a.probe_at = Instant::never();
+            a.unanswered = 0;
+        } else if (a.probe_at.is_never()) {
+            a.probe_at = now + timers.keepalive;
+        } else {
+            follow(a.probe_at, old.keepalive, timers.keepalive);
+        }
+    }
+}
+
 bool Enrollment::is_up(N1PortId port) const noexcept {
     const auto it = adjacencies_.find(port);
     return it != adjacencies_.end() && it->second.step == Step::up;
+}
+
+bool Enrollment::is_receiving(N1PortId port) const noexcept {
+    const auto it = adjacencies_.find(port);
+    return it != adjacencies_.end() && it->second.step == Step::receiving;
 }
 
 std::vector<Enrollment::View> Enrollment::adjacencies() const {

@@ -66,6 +66,9 @@ class EnrollmentHost {
         std::string obj_class, obj_name, value;
     };
     virtual std::vector<Setting> settings() const = 0;
+    // Those that the enroller told us, each an object_message() while we received them: to be
+    // obeyed, since we are about to become a member. EPROTO with what we cannot do.
+    virtual Result<> obey_settings(Instant, rmt::N1PortId) { return {}; }
 
     // An address for a new member is wanted: address_chosen() or refuse_address(), now or later.
     virtual void choose_address(Instant now, rmt::N1PortId port, const std::string& peer) = 0;
@@ -136,7 +139,11 @@ class Enrollment {
     // ---- operator ----
     void disconnect(Instant now, rmt::N1PortId port);
     void set_enroller(bool on) noexcept { options_.enroller = on; }
-    void set_timers(const EnrollmentTimers& timers) noexcept { options_.timers = timers; }
+    bool is_enroller() const noexcept { return options_.enroller; }
+    const EnrollmentTimers& timers() const noexcept { return options_.timers; }
+    // What is waited for now is waited for as long as it would have been, had it been so when that
+    // began.
+    void set_timers(Instant now, const EnrollmentTimers& timers);
 
     void on_timeout(Instant now);
     Instant next_deadline() const noexcept;
@@ -165,6 +172,8 @@ class Enrollment {
     };
     std::vector<View> adjacencies() const;
     bool is_up(rmt::N1PortId port) const noexcept;
+    // Is the other end about to make us a member, and telling us what members must know?
+    bool is_receiving(rmt::N1PortId port) const noexcept;
     const std::array<std::uint64_t, kEnrollmentDropCount>& drops() const noexcept {
         return drops_;
     }

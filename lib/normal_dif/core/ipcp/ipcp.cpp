@@ -123,12 +123,15 @@ const char* to_string(IpcpDrop drop) noexcept {
 
 Result<std::unique_ptr<Ipcp>> Ipcp::create(Instant now, IpcpConfig config) {
     SLUICE_TRY_VOID(check(config));
-    SLUICE_TRY(auto routing, make_routing(config.routing, {}));
+    SLUICE_TRY(auto routing, make_routing(config.routing.name, config.routing.given()));
+    SLUICE_TRY(auto admission, make_admission(config.admission.name, config.admission.given()));
     SLUICE_TRY(auto auth, Authenticator::create(config.auth, config.name, config.dif));
     config.auth.secret.clear();
     config.auth.peers.clear();
-    return std::unique_ptr<Ipcp>(
+    std::unique_ptr<Ipcp> made(
         new Ipcp(now, std::move(config), std::move(routing), std::move(auth)));
+    made->flows_.set_admission(std::move(admission));
+    return made;
 }
 
 Ipcp::Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routing,
@@ -150,11 +153,12 @@ Ipcp::Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routin
       // rlite counts port-ids in 16 bits, whatever the width of CEP-ids; they are local here.
       own_ports_(own_pool(config_.ports, 3)),
       own_ceps_(own_pool(config_.ceps, config_.format.cep)),
-      flows_(flow_config(config_), config_.cubes, config_.admission,
+      flows_(flow_config(config_), config_.cubes, AdmitAll{},
              config_.ports != nullptr ? *config_.ports : *own_ports_,
              config_.ceps != nullptr ? *config_.ceps : *own_ceps_, *this,
              Rng(config_.seed ^ 0x666c6f7773ull)),
       member_(config_.first),
+      may_move_(config_.addresses.policy == AddressPolicy::distributed),
       address_(config_.address),
       tick_at_(now + kManagementTick) {
     make_rib();
@@ -268,17 +272,7 @@ void Ipcp::make_rib() {
     rib_.add(std::string(kDigestObject.obj_name), std::string(kDigestObject.obj_class),
              {OpCode::write}, "what a neighbour knows, to compare",
              [this](const CdapMessage& m) { on_digests(m); });
-    // What the DIF does is configured at each of its members; what an enroller says of it is heard
-    // and not obeyed.
-    const auto ignore = [](const CdapMessage&) {};
-    for (const rina::RibName object :
-         {rina::rib::kDftPolicy, rina::rib::kRoutingPolicy, rina::rib::kAddressPolicy})
-        rib_.add(std::string(object.obj_name), std::string(object.obj_class), {OpCode::write},
-                 "a policy's name", ignore);
-    for (const std::string_view name :
-         {rina::rib::kDftParameters, rina::rib::kAddressParameters})
-        rib_.add(std::string(name), std::string(Rib::kAnyClass), {OpCode::write},
-                 "a policy's parameters", ignore);
+    add_settings();
 }
 
 void Ipcp::object_message(Instant now, N1PortId port, const std::string& peer,
@@ -468,21 +462,6 @@ Result<> Ipcp::admit(const std::string& peer, bool) const {
     return {};
 }
 
-std::vector<EnrollmentHost::Setting> Ipcp::settings() const {
-    const auto setting = [](rina::RibName object, std::string value) {
-        return Setting{std::string(object.obj_class), std::string(object.obj_name),
-                       std::move(value)};
-    };
-    std::vector<Setting> out{
-        setting(rina::rib::kDftPolicy, "fully-replicated"),
-        setting(rina::rib::kRoutingPolicy, "link-state"),
-        setting(rina::rib::kAddressPolicy, std::string(to_string(config_.addresses.policy)))};
-    if (config_.addresses.policy == AddressPolicy::distributed)
-        out.push_back({"nack-wait", std::string(rina::rib::kAddressParameters),
-                       fmt::format("{}ms", config_.addresses.nack_wait.ns / 1'000'000)});
-    return out;
-}
-
 // Who joins and was a member has begun anew: its flows are gone.
 void Ipcp::member_restarted(Instant now, N1PortId port, const std::string& name) {
     // So are the N-1 flows that it had, though the DIF below may not have noticed.
@@ -557,6 +536,7 @@ void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, A
     if (!detail.empty()) text += ": " + detail;
     actions_.push_back(NeighborEvent{peer, false, std::move(text)});
     syncs_.erase(port);
+    told_.erase(port);
     const bool lost = why == AdjacencyEnd::unresponsive || why == AdjacencyEnd::lower_flow_down ||
                       why == AdjacencyEnd::unauthenticated;
     const auto lower = lower_of_.find(port);
@@ -658,10 +638,9 @@ void Ipcp::tick(Instant now) {
     members_changed(now, members_.tick(now), std::nullopt);
     addresses_.tick();
     send_digests(now);
-    if (member_ && !own_claim_ && config_.addresses.policy == AddressPolicy::distributed &&
-        AddressAllocator::must_move(members_)) {
+    if (member_ && !own_claim_ && may_move_ && AddressAllocator::must_move(members_)) {
         AddressAllocator::Output out;
-        own_claim_ = addresses_.begin(now, members_, out);
+        own_claim_ = addresses_.begin(now, members_, out, true);
         carry_out(now, out, std::nullopt);
     }
 }

@@ -22,6 +22,7 @@
 #include "normal_dif/core/mgmt/lfdb.hpp"
 #include "normal_dif/core/mgmt/neighbors.hpp"
 #include "normal_dif/core/mgmt/routing.hpp"
+#include "normal_dif/core/policy/params.hpp"
 #include "rina/objects.hpp"
 
 // The layer management of an IPC process of a normal DIF: who its neighbours are, what it knows of
@@ -60,11 +61,16 @@ struct NeighborEvent {
     bool up = false;
     std::string why;
 };
+// Something that the operator should know of this member's policies and those of the DIF.
+struct PolicyEvent {
+    std::string component;
+    std::string text;
+};
 // Those of the flow allocator are explained with it, see flow_allocator_actions.hpp.
 using IpcpAction =
     std::variant<SendToNeighbor, SendToMember, AllocateLowerFlow, ReleaseLowerFlow, PublishRoutes,
-                 AddressChanged, NeighborEvent, Bind, SetPeer, Drain, Shut, Unbind, FlowRequested,
-                 FlowAllocated, FlowFailed, FlowDeallocated>;
+                 AddressChanged, NeighborEvent, PolicyEvent, Bind, SetPeer, Drain, Shut, Unbind,
+                 FlowRequested, FlowAllocated, FlowFailed, FlowDeallocated>;
 
 struct IpcpConfig {
     std::string name;                        // in rlite's form
@@ -77,7 +83,7 @@ struct IpcpConfig {
     EnrollmentTimers timers;
     AuthConfig auth;  // of neighbours
     AddressConfig addresses;
-    std::string routing = "link-state";
+    policy::Choice routing = "link-state";
     // How often neighbours of our own kind compare what they know of the DIF; 0: never.
     Duration sync = Duration::seconds(30);
     Duration reconnect = Duration::seconds(10);  // lost neighbours are called again; 0: never
@@ -97,7 +103,7 @@ struct IpcpConfig {
     // The name and the format in it are taken from here.
     FlowAllocatorConfig flows;
     QosCubes cubes;
-    AnyAdmission admission;
+    policy::Choice admission = "none";
     // Port-ids are the application's, and may be shared by several IPC processes; CEP-ids may as
     // well, where data transfer finds connections by nothing else. Must outlive the IPC process.
     // nullptr: it has its own.
@@ -117,6 +123,8 @@ enum class IpcpDrop : std::uint8_t {
 };
 inline constexpr std::size_t kIpcpDropCount = 7;
 const char* to_string(IpcpDrop drop) noexcept;
+
+struct IpcpTunables;  // numbers that may change while it runs; see ipcp_parameters.cpp
 
 // A list as the object that carries it.
 template <typename List>
@@ -157,6 +165,17 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     Result<> enroll(Instant now, const std::string& lower_dif, const std::string& peer);
     Result<> disconnect(Instant now, const std::string& neighbor);
     void set_enroller(bool on) { enrollment_.set_enroller(on); }
+    // All parameters, by component; those that cannot be changed while the IPC process runs are
+    // among them, and each component's policy, as the parameter "policy".
+    std::vector<policy::ParameterView> parameters() const;
+    // ENOENT: there is no such parameter; EINVAL: a value that it cannot have; EBUSY: not while the
+    // IPC process runs. Each with one sentence. No value: as it comes, or away with a numbered one.
+    // next_deadline() may be another afterwards.
+    Result<> set_parameter(Instant now, std::string_view component, std::string_view name,
+                           std::string_view value);
+    // With all its parameters: those that are not given are as they come.
+    Result<> set_policy(Instant now, std::string_view component, std::string_view policy,
+                        std::span<const policy::Param> params = {});
     // ---- applications ----
     void register_application(Instant now, const rina::AppName& name);
     void unregister_application(Instant now, const rina::AppName& name);
@@ -207,6 +226,7 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     Result<> check_constants(const rina::DataTransferConstants& theirs) const override;
     Result<> admit(const std::string& peer, bool as_new_member) const override;
     std::vector<Setting> settings() const override;
+    Result<> obey_settings(Instant now, rmt::N1PortId port) override;
     void choose_address(Instant now, rmt::N1PortId port, const std::string& peer) override;
     void joined(Instant now, rina::Address address,
                 const rina::DataTransferConstants& constants) override;
@@ -226,6 +246,27 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     bool is_registered_here(const rina::AppName& application) const override;
     bool is_sluice(std::string_view ipcp) const override;
     std::int32_t next_invoke_id() override;
+
+    // ipcp_settings.cpp
+    void add_settings();
+    void on_setting(const rina::CdapMessage& message);
+    Result<> check_setting(const Setting& setting) const;
+    void obey(Instant now, const Setting& setting, const std::vector<Setting>& told);
+    void obey_addresses(Instant now, const std::string& policy,
+                        const std::vector<Setting>& told);
+    void obey_routing(Instant now, const std::string& policy);
+    void obey_nack_wait(Instant now, const std::string& value);
+
+    // ipcp_parameters.cpp
+    struct Component;
+    static std::span<const Component> components();
+    Result<> choose_routing(Instant now, policy::Choice choice);
+    Result<> choose_addresses(Instant now, policy::Choice choice);
+    Result<> choose_admission(Instant now, policy::Choice choice);
+    Result<> choose_congestion(Instant now, policy::Choice choice);
+    IpcpTunables tunables() const;
+    Result<> tune(Instant now, const IpcpTunables& wanted);
+    Result<> set_cube_parameter(std::string_view name, std::string_view value);
 
     void make_rib();
     template <typename List, typename Apply>
@@ -284,6 +325,9 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     Context context_;
 
     bool member_ = false;
+    // Our operator has not set our address. Whatever the enroller says of those that we let in, of
+    // two members with one address one has to take another.
+    bool may_move_ = true;
     rina::Address address_{};
     std::map<rmt::N1PortId, std::string> lower_of_;
     NeighborPorts ports_;                        // of neighbours that are up
@@ -310,6 +354,8 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     std::optional<TableDigests> digests_;  // nothing: to be computed
     Instant changed_at_{};
     std::uint64_t tables_told_again_ = 0;
+    // By ports of those who are enrolling us: what they have told of the DIF's policies.
+    std::map<rmt::N1PortId, std::vector<Setting>> told_;
     std::vector<rmt::N1PortId> stale_;  // to neighbours that have begun anew; to be ended soon
     std::int32_t a_data_id_ = 2;  // rlite's first is 3
     // News that waits, in the order in which it came, and who told us.

@@ -1,6 +1,7 @@
 #include "normal_dif/core/mgmt/address_allocation.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "normal_dif/core/faults.hpp"
@@ -15,6 +16,28 @@ namespace {
 // What rlite's nodes call themselves before they have an address: nobody else should have it.
 constexpr Address kUnenrolled{1};
 
+Result<AddressConfig> make_static(policy::Params& params) {
+    AddressConfig config;
+    config.policy = AddressPolicy::static_;
+    SLUICE_TRY_VOID(params.finish());
+    return config;
+}
+
+Result<AddressConfig> make_distributed(policy::Params& params) {
+    AddressConfig config;
+    config.nack_wait = Duration::milliseconds(static_cast<std::int64_t>(params.number(
+        "nack_wait_ms", 4000, 1, 60000, "how long others may object to a claim")));
+    SLUICE_TRY_VOID(params.finish());
+    return config;
+}
+
+constexpr std::array kPolicies = {
+    AddressPolicyInfo{"static", "an operator says; new members keep what they have", "",
+                      make_static},
+    AddressPolicyInfo{"distributed", "the enroller claims one, and takes it if nobody objects",
+                      "nack_wait_ms=4000", make_distributed},
+};
+
 }  // namespace
 
 std::string_view to_string(AddressPolicy policy) noexcept {
@@ -23,20 +46,26 @@ std::string_view to_string(AddressPolicy policy) noexcept {
 
 Result<AddressConfig> make_address_config(std::string_view name,
                                           std::span<const policy::Param> params) {
-    AddressConfig config;
-    policy::Params reader(fmt::format("address allocation {}", name), params);
-    if (name == "static") {
-        config.policy = AddressPolicy::static_;
-    } else if (name == "distributed") {
-        config.nack_wait = Duration::milliseconds(
-            static_cast<std::int64_t>(reader.number("nack_wait_ms", 4000, 1, 60000)));
-    } else {
-        return fail(EINVAL,
-                    "address allocation '{}' is not known, expected one of static, distributed",
-                    name);
+    std::vector<std::string> names;
+    for (const AddressPolicyInfo& known : kPolicies) {
+        if (known.name == name) {
+            policy::Params reader(fmt::format("address allocation {}", name), params);
+            return known.make(reader);
+        }
+        names.emplace_back(known.name);
     }
-    SLUICE_TRY_VOID(reader.finish());
-    return config;
+    return fail(EINVAL, "address allocation '{}' is not known, expected one of {}", name,
+                policy::join(names));
+}
+
+std::span<const AddressPolicyInfo> address_policies() noexcept { return kPolicies; }
+
+void AddressAllocator::set_config(Instant now, const AddressConfig& config) {
+    // All by the same time: their order stays.
+    for (Claim& claim : claims_)
+        claim.settled_at =
+            std::max(now, claim.settled_at + (config.nack_wait - config_.nack_wait));
+    config_ = config;
 }
 
 void AddressAllocator::refuse(Refusal refusal, Changes<AddrAllocRequest>& out) {
@@ -101,9 +130,11 @@ void AddressAllocator::try_next(Instant now, Claim claim, const NeighborTable& m
     out.claims.create_all.push_back({self_, *address});
 }
 
-ClaimId AddressAllocator::begin(Instant now, const NeighborTable& members, Output& out) {
+ClaimId AddressAllocator::begin(Instant now, const NeighborTable& members, Output& out,
+                                bool in_any_case) {
     const ClaimId id{next_claim_++};
-    if (config_.policy == AddressPolicy::static_ || claims_.size() >= config_.claims_max)
+    if ((config_.policy == AddressPolicy::static_ && !in_any_case) ||
+        claims_.size() >= config_.claims_max)
         out.done.push_back({id, Address{0}});
     else
         try_next(now, {id, Address{0}, now, 0}, members, out);

@@ -36,7 +36,18 @@ struct AddressConfig {
     std::uint32_t nacks_max = 64;                   // until the next tick
 };
 
-// What configurations may say: "static", or "distributed" with nack_wait_ms. EINVAL.
+// The policies there are. To add one: a value of the enumeration, a line in the table of
+// address_allocation.cpp, what it does, and a test.
+struct AddressPolicyInfo {
+    std::string_view name;
+    std::string_view help;
+    std::string_view params;  // keys with their defaults
+    Result<AddressConfig> (*make)(policy::Params& params);
+};
+std::span<const AddressPolicyInfo> address_policies() noexcept;
+
+// What configurations may say. EINVAL: a name that nobody knows, or a parameter that the policy
+// does not understand.
 Result<AddressConfig> make_address_config(std::string_view name,
                                           std::span<const policy::Param> params);
 std::string_view to_string(AddressPolicy policy) noexcept;
@@ -64,7 +75,9 @@ class AddressAllocator {
 
     // An address is wanted. With the static policy and where there are too many claims already, it
     // is done at once, with address 0 (which tells rlite's enrollee to keep what it has).
-    ClaimId begin(Instant now, const NeighborTable& members, Output& out);
+    // `in_any_case`: also with the static policy.
+    ClaimId begin(Instant now, const NeighborTable& members, Output& out,
+                  bool in_any_case = false);
     // Nobody wants it any more; what others are to forget.
     Changes<rina::AddrAllocRequest> cancel(ClaimId claim);
 
@@ -88,6 +101,9 @@ class AddressAllocator {
     std::size_t size() const noexcept { return table_.size(); }
     std::size_t claims() const noexcept { return claims_.size(); }
     const AddressConfig& config() const noexcept { return config_; }
+    // Claims that are under way wait for objections as long as they would have, had it been so
+    // when they began.
+    void set_config(Instant now, const AddressConfig& config);
     const RefusalCounts& refused() const noexcept { return refused_; }
 
   private:

@@ -1,5 +1,6 @@
 #include "normal_dif/core/mgmt/admission.hpp"
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -10,6 +11,17 @@ namespace {
 using policy::Params;
 
 constexpr std::uint64_t kBandwidthMax = 1'000'000'000'000'000;
+// A flow that was there before may have asked for any number. It counts as at most this much, so
+// that no sum of flows overflows.
+constexpr std::uint64_t kCountedMax = kBandwidthMax / 10;
+
+std::uint64_t counted(std::uint64_t bandwidth_bps) noexcept {
+    return std::min(bandwidth_bps, kCountedMax);
+}
+// Less than nothing is left where flows were adopted.
+std::uint64_t left(std::uint64_t most, std::uint64_t used) noexcept {
+    return most - std::min(most, used);
+}
 
 Result<AnyAdmission> make_none(Params& params) {
     SLUICE_TRY_VOID(params.finish());
@@ -17,8 +29,10 @@ Result<AnyAdmission> make_none(Params& params) {
 }
 
 Result<AnyAdmission> make_bandwidth(Params& params) {
-    CubeBudgets budgets(params.number("unasked", 0, 0, kBandwidthMax));
-    for (const Params::Numbered& given : params.numbered("cube", 65535)) {
+    CubeBudgets budgets(params.number("unasked", 0, 0, kBandwidthMax,
+                                      "bit/s that a flow counts as that asks for none"));
+    for (const Params::Numbered& given :
+         params.numbered("cube", 65535, "bit/s of all flows of QoS cube N")) {
         std::uint64_t bandwidth = 0;
         if (!policy::parse_number(given.value, bandwidth) || bandwidth > kBandwidthMax)
             params.refuse(given.key, "expected bit/s");
@@ -29,8 +43,10 @@ Result<AnyAdmission> make_bandwidth(Params& params) {
 }
 
 Result<AnyAdmission> make_user(Params& params) {
-    const std::uint64_t flows = params.number("flows", 1000, 1, 1u << 21);
-    const std::uint64_t bandwidth = params.number("bandwidth", kBandwidthMax, 0, kBandwidthMax);
+    const std::uint64_t flows = params.number("flows", 1000, 1, 1u << 21,
+                                                "of one application");
+    const std::uint64_t bandwidth = params.number(
+        "bandwidth", kBandwidthMax, 0, kBandwidthMax, "bit/s of all flows of one application");
     SLUICE_TRY_VOID(params.finish());
     return UserLimits(flows, bandwidth);
 }
@@ -49,18 +65,23 @@ Result<> CubeBudgets::admit(const AdmissionRequest& request) {
     if (at == cubes_.end()) return {};
     Budget& budget = at->second;
     // Written so that no request overflows it.
-    if (cost(request) > budget.bandwidth_bps - budget.used_bps)
+    const std::uint64_t free_bps = left(budget.bandwidth_bps, budget.used_bps);
+    if (cost(request) > free_bps)
         return fail(EAGAIN,
                     "flow of {} bit/s: QoS cube {} has {} of its {} bit/s left; expected less",
-                    cost(request), request.cube.value, budget.bandwidth_bps - budget.used_bps,
-                    budget.bandwidth_bps);
-    budget.used_bps += cost(request);
+                    cost(request), request.cube.value, free_bps, budget.bandwidth_bps);
+    budget.used_bps += counted(cost(request));
     return {};
+}
+
+void CubeBudgets::adopt(const AdmissionRequest& request) noexcept {
+    const auto at = cubes_.find(request.cube);
+    if (at != cubes_.end()) at->second.used_bps += counted(cost(request));
 }
 
 void CubeBudgets::release(const AdmissionRequest& request) noexcept {
     const auto at = cubes_.find(request.cube);
-    if (at != cubes_.end()) at->second.used_bps -= cost(request);
+    if (at != cubes_.end()) at->second.used_bps -= counted(cost(request));
 }
 
 std::uint64_t CubeBudgets::used_bps(rina::QosId cube) const noexcept {
@@ -74,18 +95,23 @@ Result<> UserLimits::admit(const AdmissionRequest& request) {
     if (used.flows >= flows_max_)
         return fail(EAGAIN, "application {} has {} flows; expected at most {}", request.user,
                     used.flows, flows_max_);
-    if (request.bandwidth_bps > bandwidth_bps_max_ - used.bandwidth_bps)
+    if (request.bandwidth_bps > left(bandwidth_bps_max_, used.bandwidth_bps))
         return fail(EAGAIN, "flow of {} bit/s: application {} has {} of {} bit/s; expected less",
                     request.bandwidth_bps, request.user, used.bandwidth_bps, bandwidth_bps_max_);
-    users_[std::string(request.user)] = {used.flows + 1,
-                                         used.bandwidth_bps + request.bandwidth_bps};
+    adopt(request);
     return {};
+}
+
+void UserLimits::adopt(const AdmissionRequest& request) {
+    Usage& used = users_[std::string(request.user)];
+    ++used.flows;
+    used.bandwidth_bps += counted(request.bandwidth_bps);
 }
 
 void UserLimits::release(const AdmissionRequest& request) noexcept {
     const auto at = users_.find(std::string(request.user));
     if (at == users_.end()) return;
-    at->second.bandwidth_bps -= request.bandwidth_bps;
+    at->second.bandwidth_bps -= counted(request.bandwidth_bps);
     if (--at->second.flows == 0) users_.erase(at);
 }
 

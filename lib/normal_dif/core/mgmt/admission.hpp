@@ -22,10 +22,12 @@ struct AdmissionRequest {
 };
 
 // What admit() let in, release() gives back with the same request. EAGAIN when it must wait for
-// others to end.
+// others to end. adopt() counts a flow that there is already, since before this policy: it stays,
+// also where it is over a limit, and is given back in the same way.
 class AdmitAll {
   public:
     Result<> admit(const AdmissionRequest&) noexcept { return {}; }
+    void adopt(const AdmissionRequest&) noexcept {}
     void release(const AdmissionRequest&) noexcept {}
 };
 
@@ -37,6 +39,7 @@ class CubeBudgets {
     void set(rina::QosId cube, std::uint64_t bandwidth_bps) { cubes_[cube] = {bandwidth_bps, 0}; }
 
     Result<> admit(const AdmissionRequest& request);
+    void adopt(const AdmissionRequest& request) noexcept;
     void release(const AdmissionRequest& request) noexcept;
     std::uint64_t used_bps(rina::QosId cube) const noexcept;
 
@@ -60,6 +63,7 @@ class UserLimits {
         : flows_max_(flows_max), bandwidth_bps_max_(bandwidth_bps_max) {}
 
     Result<> admit(const AdmissionRequest& request);
+    void adopt(const AdmissionRequest& request);
     void release(const AdmissionRequest& request) noexcept;
     std::size_t users() const noexcept { return users_.size(); }
 
@@ -78,12 +82,15 @@ using AnyAdmission = std::variant<AdmitAll, CubeBudgets, UserLimits>;
 inline Result<> admit(AnyAdmission& admission, const AdmissionRequest& request) {
     return std::visit([&](auto& policy) { return policy.admit(request); }, admission);
 }
+inline void adopt(AnyAdmission& admission, const AdmissionRequest& request) {
+    std::visit([&](auto& policy) { policy.adopt(request); }, admission);
+}
 inline void release(AnyAdmission& admission, const AdmissionRequest& request) noexcept {
     std::visit([&](auto& policy) { policy.release(request); }, admission);
 }
 
 // The policies there are. To add one: its class, a line in the variant, a line in the table of
-// admission.cpp, and a test.
+// admission.cpp, and a test. Its parameters are what its factory asks for.
 struct AdmissionPolicy {
     std::string_view name;
     std::string_view help;

@@ -15,6 +15,8 @@
 // (rlite's policy "fully-replicated"). A name may be registered at several members.
 namespace sluice::mgmt {
 
+inline constexpr std::string_view kDirectoryPolicy = "fully-replicated";
+
 struct DftTraits {
     using Object = rina::DftEntry;
     using Key = std::pair<rina::AppName, std::string>;  // application, IPC process
@@ -63,6 +65,9 @@ class Dft {
     void for_each(Visit&& visit) const {
         table_.for_each(std::forward<Visit>(visit));
     }
+
+    const ReplicationTimes& times() const noexcept { return table_.times(); }
+    void set_times(const ReplicationTimes& times) noexcept { table_.set_times(times); }
 
     const std::string& self() const noexcept { return table_.self(); }
     std::size_t size() const noexcept { return table_.size(); }

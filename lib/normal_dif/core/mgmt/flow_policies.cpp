@@ -1,6 +1,7 @@
 #include "normal_dif/core/mgmt/flow_policies.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "normal_dif/core/faults.hpp"
@@ -43,7 +44,20 @@ Result<> put_flow_control(const rina::FlowCtrlConfig& from, efcp::EfcpPolicies& 
     return {};
 }
 
+constexpr std::array kCongestionPolicies = {
+    CongestionPolicyInfo{"none", "the window and the rate alone", "", efcp::Congestion::none},
+    CongestionPolicyInfo{"aimd", "as NewReno (RFC 6582): halves at loss", "",
+                         efcp::Congestion::aimd},
+    CongestionPolicyInfo{"rate-estimate",
+                         "as fast as the path was seen to deliver, whatever is lost", "",
+                         efcp::Congestion::rate_estimate},
+};
+
 }  // namespace
+
+std::span<const CongestionPolicyInfo> congestion_policies() noexcept {
+    return kCongestionPolicies;
+}
 
 Result<> check(const FlowSpec& spec) {
     if (spec.max_sdu_gap < -1)

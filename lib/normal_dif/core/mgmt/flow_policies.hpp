@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string_view>
 
 #include "base/instant.hpp"
 #include "base/result.hpp"
@@ -51,6 +53,16 @@ struct FlowPolicyConfig {
     efcp::Congestion congestion = efcp::Congestion::aimd;  // of reliable flows
     std::uint32_t send_queue_max = 128;
 };
+
+// The congestion controls there are, by name. To add one: a line in the table of
+// flow_policies.cpp, its value and what it does (efcp/congestion.hpp), and a test.
+struct CongestionPolicyInfo {
+    std::string_view name;
+    std::string_view help;
+    std::string_view params;  // keys with their defaults
+    efcp::Congestion value;
+};
+std::span<const CongestionPolicyInfo> congestion_policies() noexcept;
 
 // What rlite would ask for. Delay, loss and jitter change nothing about a connection.
 FlowTerms terms_for(const FlowSpec& spec, const FlowPolicyConfig& config);

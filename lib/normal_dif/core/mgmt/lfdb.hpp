@@ -87,6 +87,8 @@ class Lfdb {
         });
     }
     const NameTable& names() const noexcept { return table_.store().names(); }
+    const ReplicationTimes& times() const noexcept { return table_.times(); }
+    void set_times(const ReplicationTimes& times) noexcept { table_.set_times(times); }
     // Nodes that have entries.
     std::size_t nodes() const;
 

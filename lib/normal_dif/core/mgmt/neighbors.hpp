@@ -94,6 +94,8 @@ class NeighborTable {
         for (const auto& [name, slot] : slots_) visit(name, *slot.candidate);
     }
     std::size_t size() const noexcept { return slots_.size(); }
+    const NeighborLimits& limits() const noexcept { return limits_; }
+    void set_limits(const NeighborLimits& limits) noexcept { limits_ = limits; }
     const RefusalCounts& refused() const noexcept { return refused_; }
 
   private:

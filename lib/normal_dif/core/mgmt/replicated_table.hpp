@@ -182,6 +182,10 @@ class ReplicatedTable {
     // To go through the slots: for those who know how they are kept. Removed ones are among them.
     const Store& store() const noexcept { return store_; }
 
+    // Entries are judged by their age at the next tick.
+    const ReplicationTimes& times() const noexcept { return times_; }
+    void set_times(const ReplicationTimes& times) noexcept { times_ = times; }
+
     const std::string& self() const noexcept { return self_; }
     std::size_t size() const noexcept { return live_; }
     std::size_t removals() const noexcept { return store_.size() - live_; }

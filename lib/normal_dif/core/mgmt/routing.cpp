@@ -142,9 +142,12 @@ class LinkState final : public RoutingPolicy {
 
 LinkStateConfig link_state_config(Params& params) {
     LinkStateConfig config;
-    config.multipath = params.number("multipath", config.multipath, 0, 1) != 0;
-    config.both_ways = params.number("both_ways", config.both_ways, 0, 1) != 0;
-    config.default_entry = params.number("default_entry", config.default_entry, 0, 1) != 0;
+    config.multipath = params.number("multipath", config.multipath, 0, 1,
+                                     "all shortest paths, and not one of them") != 0;
+    config.both_ways = params.number("both_ways", config.both_ways, 0, 1,
+                                     "a link counts if both its ends tell of it") != 0;
+    config.default_entry = params.number("default_entry", config.default_entry, 0, 1,
+                                         "one entry for all that lead where most do") != 0;
     return config;
 }
 
@@ -157,7 +160,8 @@ Result<std::unique_ptr<RoutingPolicy>> make_link_state(Params& params) {
 Result<std::unique_ptr<RoutingPolicy>> make_lfa(Params& params) {
     LinkStateConfig config = link_state_config(params);
     config.alternates = true;
-    config.alternates_max = params.number("neighbors", config.alternates_max, 1, 1024);
+    config.alternates_max = params.number("neighbors", config.alternates_max, 1, 1024,
+                                          "that are looked at for an alternate");
     SLUICE_TRY_VOID(params.finish());
     return std::make_unique<LinkState>(config);
 }
@@ -234,7 +238,8 @@ std::optional<StaticRoute> parse_static(std::string_view text) {
 
 Result<std::unique_ptr<RoutingPolicy>> make_static(Params& params) {
     std::vector<StaticRoute> routes;
-    for (const Params::Numbered& given : params.numbered("route", 1'000'000)) {
+    for (const Params::Numbered& given : params.numbered(
+             "route", 1'000'000, "DESTINATION via NEIGHBOUR,...; no value takes it away")) {
         std::optional<StaticRoute> route = parse_static(given.value);
         if (!route) {
             params.refuse(given.key,
@@ -263,7 +268,7 @@ constexpr std::array kPolicies = {
     RoutingPolicyInfo{"link-state-lfa", "the same, with loop-free alternates while a port is down",
                       "multipath=1 both_ways=1 default_entry=0 neighbors=64", make_lfa},
     RoutingPolicyInfo{"static", "what the operator says",
-                      "route.N=DESTINATION via NEIGHBOUR,...", make_static},
+                      "route.N=DESTINATION via NEIGHBOUR,...", make_static, ""},
 };
 
 }  // namespace
@@ -281,6 +286,11 @@ Result<std::unique_ptr<RoutingPolicy>> make_routing(std::string_view name,
     for (const RoutingPolicyInfo& known : kPolicies) names.emplace_back(known.name);
     return fail(EINVAL, "routing '{}' is not known, expected one of {}", name,
                 policy::join(names));
+}
+
+void RoutingSchedule::set_config(Instant now, std::size_t nodes, Config config) noexcept {
+    config_ = config;
+    if (!due_.is_never()) mark(now, nodes);
 }
 
 void RoutingSchedule::mark(Instant now, std::size_t nodes) noexcept {

@@ -49,8 +49,11 @@ struct RoutingPolicyInfo {
     std::string_view help;
     std::string_view params;  // keys with their defaults
     Result<std::unique_ptr<RoutingPolicy>> (*make)(policy::Params& params);
+    // What members tell each other for it. Those for whom that is the same can be mixed.
+    std::string_view told = "link states";
 };
-// To add one: its class and a line in the table of routing.cpp, and a test.
+// To add one: its class and a line in the table of routing.cpp, and a test. Its parameters are
+// what its factory asks for.
 std::span<const RoutingPolicyInfo> routing_policies() noexcept;
 
 // EINVAL: a name that nobody knows, or a parameter that the policy does not understand.
@@ -67,6 +70,10 @@ class RoutingSchedule {
     };
     RoutingSchedule() = default;
     explicit RoutingSchedule(Config config) : config_(config) {}
+
+    // What is due comes no later for it.
+    const Config& config() const noexcept { return config_; }
+    void set_config(Instant now, std::size_t nodes, Config config) noexcept;
 
     void mark(Instant now, std::size_t nodes) noexcept;
     // Instant::never() if nothing changed.

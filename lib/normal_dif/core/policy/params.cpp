@@ -36,6 +36,37 @@ std::string join(std::span<const std::string> names) {
     return all;
 }
 
+std::vector<Param> Choice::given() const {
+    std::vector<Param> out;
+    for (const auto& [key, value] : params) out.push_back({key, value});
+    return out;
+}
+
+void Choice::set(std::string_view key, std::string_view value) {
+    const auto at = std::find_if(params.begin(), params.end(),
+                                 [&](const auto& param) { return param.first == key; });
+    if (value.empty()) {
+        if (at != params.end()) params.erase(at);
+    } else if (at != params.end()) {
+        at->second = value;
+    } else {
+        params.emplace_back(key, value);
+    }
+}
+
+std::string_view unit_of(std::string_view key) noexcept {
+    constexpr std::pair<std::string_view, std::string_view> kUnits[] = {
+        {"_us", "us"}, {"_ms", "ms"}, {"_s", "s"}, {"_bps", "bit/s"}, {"_bytes", "bytes"}};
+    for (const auto& [end, unit] : kUnits)
+        if (key.ends_with(end)) return unit;
+    return {};
+}
+
+std::string range_of(std::uint64_t low, std::uint64_t high) {
+    if (low == 0 && high == 1) return "0 or 1";
+    return fmt::format("{} to {}", low, high);
+}
+
 Params::Params(std::string what, std::span<const Param> given) : what_(std::move(what)) {
     for (const Param& param : given) {
         if (std::any_of(entries_.begin(), entries_.end(),
@@ -50,7 +81,6 @@ void Params::refuse(std::string_view key, std::string_view why) {
 }
 
 const Param* Params::find(std::string_view key) {
-    known_.emplace_back(key);
     for (Entry& entry : entries_) {
         if (entry.param.key != key) continue;
         entry.asked = true;
@@ -59,20 +89,36 @@ const Param* Params::find(std::string_view key) {
     return nullptr;
 }
 
+void Params::note(std::string_view key, std::string value, std::string range,
+                  std::string_view help) {
+    known_.push_back({std::string(key), std::move(value), std::move(range), std::string(help)});
+}
+
 std::uint64_t Params::number(std::string_view key, std::uint64_t otherwise, std::uint64_t low,
-                             std::uint64_t high) {
-    const Param* const param = find(key);
-    if (param == nullptr) return otherwise;
-    std::uint64_t value = 0;
-    if (parse_number(param->value, value) && value >= low && value <= high) return value;
-    refuse(key, fmt::format("is '{}', expected a number from {} to {}", param->value, low, high));
-    return otherwise;
+                             std::uint64_t high, std::string_view help) {
+    std::uint64_t value = otherwise;
+    if (const Param* const param = find(key)) {
+        if (!parse_number(param->value, value) || value < low || value > high) {
+            refuse(key, fmt::format("is '{}', expected a number from {} to {}", param->value, low,
+                                    high));
+            value = otherwise;
+        }
+    }
+    note(key, std::to_string(value), range_of(low, high), help);
+    return value;
 }
 
 std::vector<std::uint64_t> Params::numbers(std::string_view key,
                                            std::vector<std::uint64_t> otherwise, std::uint64_t low,
-                                           std::uint64_t high, std::size_t count_max) {
+                                           std::uint64_t high, std::size_t count_max,
+                                           std::string_view help) {
+    const std::string expected = fmt::format(
+        "up to {} numbers from {} to {} with colons between them", count_max, low, high);
     const Param* const param = find(key);
+    note(key,
+         param != nullptr ? std::string(param->value)
+                          : fmt::format("{}", fmt::join(otherwise, ":")),
+         expected, help);
     if (param == nullptr) return otherwise;
     std::vector<std::uint64_t> values;
     std::string_view rest = param->value;
@@ -82,9 +128,7 @@ std::vector<std::uint64_t> Params::numbers(std::string_view key,
         std::uint64_t value = 0;
         if (!parse_number(rest.substr(0, colon), value) || value < low || value > high ||
             values.size() == count_max) {
-            refuse(key, fmt::format("is '{}', expected up to {} numbers from {} to {} with colons "
-                                    "between them",
-                                    param->value, count_max, low, high));
+            refuse(key, fmt::format("is '{}', expected {}", param->value, expected));
             return otherwise;
         }
         values.push_back(value);
@@ -93,8 +137,10 @@ std::vector<std::uint64_t> Params::numbers(std::string_view key,
     return values;
 }
 
-std::vector<Params::Numbered> Params::numbered(std::string_view prefix, std::uint64_t high) {
-    known_.push_back(fmt::format("{}.N", prefix));
+std::vector<Params::Numbered> Params::numbered(std::string_view prefix, std::uint64_t high,
+                                               std::string_view help) {
+    const std::string range = fmt::format("N up to {}", high);
+    note(fmt::format("{}.N", prefix), {}, range, help);
     std::vector<Numbered> found;
     for (Entry& entry : entries_) {
         const std::string_view key = entry.param.key;
@@ -107,6 +153,7 @@ std::vector<Params::Numbered> Params::numbered(std::string_view prefix, std::uin
                                     high));
         else
             found.push_back({number, key, entry.param.value});
+        note(key, std::string(entry.param.value), range, help);
     }
     return found;
 }
@@ -118,8 +165,10 @@ Result<> Params::finish() const {
         if (known_.empty())
             return fail(EINVAL, "{}: parameter '{}' is not known, expected none", what_,
                         entry.param.key);
+        std::vector<std::string> keys;
+        for (const Known& known : known_) keys.push_back(known.key);
         return fail(EINVAL, "{}: parameter '{}' is not known, expected one of {}", what_,
-                    entry.param.key, join(known_));
+                    entry.param.key, join(keys));
     }
     return {};
 }

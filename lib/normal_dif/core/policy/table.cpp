@@ -4,7 +4,10 @@
 #include <array>
 
 #include "normal_dif/core/ipcp/authentication.hpp"
+#include "normal_dif/core/mgmt/address_allocation.hpp"
 #include "normal_dif/core/mgmt/admission.hpp"
+#include "normal_dif/core/mgmt/dft.hpp"
+#include "normal_dif/core/mgmt/flow_policies.hpp"
 #include "normal_dif/core/mgmt/routing.hpp"
 #include "normal_dif/core/policy/params.hpp"
 #include "normal_dif/core/rmt/policies.hpp"
@@ -19,19 +22,8 @@ struct Line {
     std::string_view name, help, params;
 };
 
-// Of points whose policies are chosen by a plain enumeration beside their code.
-constexpr Line kCongestion[] = {
-    {"none", "the window and the rate alone", ""},
-    {"aimd", "as NewReno (RFC 6582): halves at loss", ""},
-    {"rate-estimate", "as fast as the path was seen to deliver, whatever is lost", ""},
-};
-constexpr Line kAddresses[] = {
-    {"static", "an operator says; new members keep what they have", ""},
-    {"distributed", "the enroller claims one, and takes it if nobody objects",
-     "nack_wait_ms=4000"},
-};
 constexpr Line kDirectories[] = {
-    {"fully-replicated", "every member knows where every application is", ""},
+    {mgmt::kDirectoryPolicy, "every member knows where every application is", ""},
 };
 
 using Lines = std::vector<Line>;
@@ -55,11 +47,11 @@ constexpr std::array kPoints = {
     Point{{"sdu-protection", "what is put around PDUs on an N-1 flow", "none"},
           [] { return lines_of(sdup::protection_policies()); }},
     Point{{"congestion", "how fast a reliable connection sends", "aimd"},
-          [] { return lines_of(kCongestion); }},
+          [] { return lines_of(mgmt::congestion_policies()); }},
     Point{{"routing", "which neighbour leads to a member", "link-state"},
           [] { return lines_of(mgmt::routing_policies()); }},
     Point{{"address-allocation", "which address a new member gets", "distributed"},
-          [] { return lines_of(kAddresses); }},
+          [] { return lines_of(mgmt::address_policies()); }},
     Point{{"admission", "which flows there may be", "none"},
           [] { return lines_of(mgmt::admission_policies()); }},
     Point{{"authentication", "which neighbours are believed", "none"},
@@ -73,21 +65,19 @@ constexpr auto kInfos = [] {
     return out;
 }();
 
-// "queue_pdus=1000 cube.ID=BPS"
+// "queue_pdus=1000 cube.ID=BPS". A word without "=" belongs to the default before it, and what
+// comes after the first "=" of a word is a default, whatever is in it.
 std::vector<Parameter> parameters_of(std::string_view text) {
     std::vector<Parameter> out;
     while (!text.empty()) {
-        const std::size_t equals = text.find('=');
-        if (equals == std::string_view::npos) break;
-        // A default with spaces in it goes up to the last space before the next "=".
-        const std::size_t next = text.find('=', equals + 1);
-        const std::size_t space =
-            next == std::string_view::npos ? next : text.rfind(' ', next);
-        const std::size_t end =
-            space == std::string_view::npos || space < equals ? text.size() : space;
-        out.push_back({std::string(text.substr(0, equals)),
-                       std::string(text.substr(equals + 1, end - equals - 1))});
-        text.remove_prefix(std::min(text.size(), end + 1));
+        const std::string_view word = text.substr(0, text.find(' '));
+        text.remove_prefix(std::min(text.size(), word.size() + 1));
+        const std::size_t equals = word.find('=');
+        if (equals != std::string_view::npos)
+            out.push_back({std::string(word.substr(0, equals)),
+                           std::string(word.substr(equals + 1))});
+        else if (!out.empty())
+            out.back().otherwise.append(" ").append(word);
     }
     return out;
 }
