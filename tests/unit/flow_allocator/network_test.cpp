@@ -86,6 +86,7 @@ class Network {
     void check_nothing_left() {
         for (auto& node : nodes_) {
             CHECK(node->allocator.flows() == 0);
+            CHECK(node->allocator.names() == 0);
             CHECK(node->ports.in_use() == 0);
             CHECK(node->ceps.in_use() == 0);
             CHECK(node->allocator.deletions() == 0);

@@ -206,6 +206,8 @@ class FlowAllocator {
     std::size_t flows() const noexcept { return flows_.size(); }
     std::size_t deletions() const noexcept { return deletions_.size(); }
     std::size_t members() const noexcept { return members_.size(); }
+    // Different ones, of applications and IPC processes.
+    std::size_t names() const noexcept { return app_names_.size() + ipcp_names_.size(); }
     const FlowAllocatorStats& stats() const noexcept { return stats_; }
     const QosCubes& cubes() const noexcept { return cubes_; }
 
