@@ -153,6 +153,9 @@ void Receiver::advance(std::uint64_t to) noexcept {
 void Receiver::on_reliable(std::uint64_t seq, const RxItem& item, Outbox& out) noexcept {
     const bool is_next = seq == next_;
     const bool is_first_of_gap = before(top_, seq);
+    // To rlite the first PDU is not flagged when it is sent again. It starts the run all the same:
+    // the flagged one, should it still come, would be delivered once more.
+    if (is_next) drf_expected_ = false;
     if (is_next && top_ == dlv_) {
         accept(seq, item, out);
         advance(seq + 1);

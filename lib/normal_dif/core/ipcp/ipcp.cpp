@@ -537,8 +537,10 @@ void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, A
     actions_.push_back(NeighborEvent{peer, false, std::move(text)});
     syncs_.erase(port);
     told_.erase(port);
-    const bool lost = why == AdjacencyEnd::unresponsive || why == AdjacencyEnd::lower_flow_down ||
-                      why == AdjacencyEnd::unauthenticated;
+    // Who has not said a name cannot be called.
+    const bool lost = !peer.empty() && (why == AdjacencyEnd::unresponsive ||
+                                        why == AdjacencyEnd::lower_flow_down ||
+                                        why == AdjacencyEnd::unauthenticated);
     const auto lower = lower_of_.find(port);
     if (was_up) {
         std::vector<N1PortId>& ports = ports_[peer];
@@ -571,6 +573,8 @@ void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, A
 
 Result<> Ipcp::enroll(Instant, const std::string& lower_dif, const std::string& peer) {
     if (peer == config_.name) return fail(EINVAL, "'{}' is this IPC process itself", peer);
+    if (!is_node_name(peer))
+        return fail(EINVAL, "'{}' is no name for an IPC process or a DIF", peer);
     if (std::find(config_.lower_difs.begin(), config_.lower_difs.end(), lower_dif) ==
         config_.lower_difs.end())
         return fail(ENOENT, "'{}' is registered in no DIF '{}'", config_.name, lower_dif);
