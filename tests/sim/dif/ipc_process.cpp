@@ -114,6 +114,10 @@ void IpcProcess::set_reads_slowly(bool slowly) {
 // ---- actions of layer management ----
 
 void IpcProcess::act() {
+    // Only as a member: whoever let it in has told it otherwise.
+    if (config_.gives_no_addresses && ipcp_->is_member() &&
+        ipcp_->config().addresses.policy != mgmt::AddressPolicy::static_)
+        static_cast<void>(ipcp_->set_policy(env_.now(), "address-allocation", "static"));
     for (auto list = ipcp_->take_actions(); !list.empty(); list = ipcp_->take_actions())
         for (mgmt::IpcpAction& action : list) act(action);
     watch_.message_is_done();

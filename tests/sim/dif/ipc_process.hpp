@@ -16,6 +16,7 @@ struct IpcProcessConfig {
     std::string protection = "none";
     std::vector<Provider*> lowers;
     std::uint64_t first_sequence = 0;  // of all its flows, and of those of its peers
+    bool gives_no_addresses = false;   // to those that it lets in
 };
 
 // An IPC process of a normal DIF on a node: the product's layer management and data transfer, and
@@ -31,6 +32,13 @@ class IpcProcess final : public Provider, public FlowUser {
     const mgmt::Ipcp& ipcp() const noexcept { return *ipcp_; }
     const transfer::DataTransfer& data() const noexcept { return transfer_; }
     void enroll(const std::string& lower_dif, const std::string& peer);
+    // What an operator does to it while it runs.
+    Result<> set_parameter(std::string_view component, std::string_view name,
+                           std::string_view value) {
+        auto done = ipcp_->set_parameter(env_.now(), component, name, value);
+        act();
+        return done;
+    }
     void disconnect(const std::string& neighbor);
     void set_reads_slowly(bool slowly);
 

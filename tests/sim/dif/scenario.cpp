@@ -39,7 +39,7 @@ const std::map<std::string_view, Setter>& setters() {
     static const std::map<std::string_view, Setter> kSetters{
         {"lower", set(&S::lower)},             {"segment", set(&S::segment)},
         {"trunk", set(&S::trunk)},             {"lossy_rings", set(&S::lossy_rings)},
-        {"disturbances", set(&S::disturbances)},
+        {"disturbances", set(&S::disturbances)}, {"tunings", set(&S::tunings)},
         {"topology", set(&S::topology)},       {"nodes", set(&S::nodes)},
         {"levels", set(&S::levels)},           {"wide", set(&S::wide)},
         {"scheduler", set(&S::scheduler)},     {"protection", set(&S::protection)},

@@ -47,6 +47,7 @@ struct Scenario {
     unsigned crashes = 0;       // nodes
     unsigned partitions = 0;    // half of the nodes from the other half
     unsigned slow_readers = 0;
+    unsigned tunings = 0;       // parameters that an operator changes
     unsigned disturbances = 0;  // of media, each as its kind can be disturbed
     bool crash_first = false;   // the node that all enrolled with
     bool hostile = false;       // the last node sends what it likes

@@ -57,8 +57,7 @@ void World::equip(IpcProcessConfig& config, std::size_t node) const {
     }
     if (scenario_.late_numbers) config.first_sequence = config.ipcp.format.sequence_mask() - 20;
     // An operator's mistake: this one says that who joins keeps the address that it has.
-    if (scenario_.address_clash && node == 1)
-        config.ipcp.addresses.policy = mgmt::AddressPolicy::static_;
+    config.gives_no_addresses = scenario_.address_clash && node == 1;
 }
 
 void World::plan_rarer_trouble(Duration begin, Duration end) {

@@ -237,6 +237,7 @@ void World::plan_trouble() {
     plan_rarer_trouble(begin, end);
     for (unsigned i = 0; i < scenario_.disturbances; ++i)
         plan(begin, end, [this, m = env_.rng.below(media_.size())] { media_[m]->disturb(); });
+    plan_tunings(begin, end);
     if (scenario_.hostile)
         for (unsigned i = 0; i < 300; ++i) plan(begin, end, [this] { attack(); });
 }

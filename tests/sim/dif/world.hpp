@@ -116,6 +116,7 @@ class World {
     void check_storm();
     Bytes forge_malformed(Node& villain);
     void plan_work();
+    void plan_tunings(Duration begin, Duration end);
     void cut(std::size_t link, bool silently, Duration how_long);
     void attack();
     Bytes forge(Node& villain);
