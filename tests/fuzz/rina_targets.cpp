@@ -11,6 +11,7 @@
 #include "rina/pci.hpp"
 #include "rina/rina_arp.hpp"
 #include "rina/rlite_name.hpp"
+#include "target.hpp"
 
 namespace sluice::fuzz {
 
@@ -135,6 +136,16 @@ bool rina_arp(View bytes) {
     SLUICE_CHECK(parse(std::span(again).first(size), second) == ArpError::none);
     SLUICE_CHECK(second == arp && names(arp.target, arp.target));
     return true;
+}
+
+std::span<const Target> targets() noexcept {
+    static constexpr Target kTargets[] = {
+        {"rina_pci", rina_pci},
+        {"rina_cdap", rina_cdap},
+        {"rina_object", rina_object},
+        {"rina_arp", rina_arp},
+    };
+    return kTargets;
 }
 
 }  // namespace sluice::fuzz

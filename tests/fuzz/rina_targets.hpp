@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <span>
-#include <string_view>
 
 // What libFuzzer drives, and what the replay drives in every build: the codecs of a normal DIF. A
 // violation aborts. Each says whether the bytes were understood.
@@ -17,16 +16,5 @@ bool rina_cdap(std::span<const std::byte> bytes);
 bool rina_object(std::span<const std::byte> bytes);
 // RINA-ARP, and names in rlite's form.
 bool rina_arp(std::span<const std::byte> bytes);
-
-struct RinaTarget {
-    std::string_view name;  // of its corpus
-    bool (*run)(std::span<const std::byte>);
-};
-inline constexpr RinaTarget kRinaTargets[] = {
-    {"rina_pci", rina_pci},
-    {"rina_cdap", rina_cdap},
-    {"rina_object", rina_object},
-    {"rina_arp", rina_arp},
-};
 
 }  // namespace sluice::fuzz

@@ -7,35 +7,16 @@
 
 #include "base/check.hpp"
 #include "rina/rlite_name.hpp"
+#include "script.hpp"
 #include "shim_eth/core/shim_eth.hpp"
 #include "shim_udp/core/shim_udp.hpp"
+#include "target.hpp"
 
 namespace sluice::fuzz {
 
 namespace {
 
 using Bytes = std::vector<std::byte>;
-
-// Reads the script; zeros behind its end.
-class Script {
-  public:
-    explicit Script(std::span<const std::byte> bytes) : bytes_(bytes) {}
-    bool at_end() const { return bytes_.empty(); }
-    std::uint8_t byte() {
-        if (bytes_.empty()) return 0;
-        const auto value = std::to_integer<std::uint8_t>(bytes_[0]);
-        bytes_ = bytes_.subspan(1);
-        return value;
-    }
-    std::span<const std::byte> piece(std::size_t size) {
-        const auto piece = bytes_.first(std::min(size, bytes_.size()));
-        bytes_ = bytes_.subspan(piece.size());
-        return piece;
-    }
-
-  private:
-    std::span<const std::byte> bytes_;
-};
 
 rina::AppName name_of(std::uint8_t n) {
     constexpr const char* kNames[] = {"a", "a|1", "b", "c.IPCP"};
@@ -193,6 +174,14 @@ bool shim_udp(std::span<const std::byte> bytes) {
     }
     end<Shim, FlowHandle>(shim, now);
     return received;
+}
+
+std::span<const Target> targets() noexcept {
+    static constexpr Target kTargets[] = {
+        {"shim_eth", shim_eth},
+        {"shim_udp", shim_udp},
+    };
+    return kTargets;
 }
 
 }  // namespace sluice::fuzz
