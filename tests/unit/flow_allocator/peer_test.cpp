@@ -420,7 +420,8 @@ TEST_CASE("an answer that comes too late ends the responder's flow") {
     i.answer(rlite_answer(i.create, 9, 10));
     CHECK(i.a.sent().op == OpCode::remove);
     CHECK(i.a.sent().obj_name == "/mgmt/flowalloc/flows/9");
-    CHECK(i.a.sent().value.index() == 0);
+    // rlite looks at the name only; one of ours wants to know which flow is meant.
+    CHECK(i.a.sent().value.index() != 0);
     i.a.clear();
     // But not on anybody's word.
     CdapMessage foreign = rlite_answer(i.create, 9, 10);

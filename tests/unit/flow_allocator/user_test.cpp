@@ -140,6 +140,17 @@ struct Allocated : Two {
 };
 }  // namespace
 
+TEST_CASE("a deletion that does not say of what hits no flow between two of ours") {
+    Allocated two;
+    auto& [dif, a, b, now] = static_cast<Two&>(two);
+    PortId port{};
+    b.allocator.for_each([&](const FlowInfo& f) { port = f.port; });
+    b.allocator.on_delete(now, Two::kA, port.value, nullptr, 77, b.out);
+    CHECK(b.out.empty());
+    CHECK(b.allocator.stats().count(FlowIgnored::stale) == 1);
+    CHECK(b.allocator.find(port)->state == FlowState::allocated);
+}
+
 TEST_CASE("a member that has begun anew is asked whether it has the flow") {
     Allocated two;
     auto& [dif, a, b, now] = static_cast<Two&>(two);

@@ -314,7 +314,7 @@ rina::FlowRequest FlowAllocator::identity_of(const Flow& flow) const {
 }
 
 void FlowAllocator::say_deleted(Instant now, const Flow& flow, FlowOutbox& out) {
-    if (!is_sluice(flow))
+    if (!flow.extended && !is_sluice(flow))
         return send_delete(now, address_of(flow), flow.peer_port, nullptr, 1, out);
     const rina::FlowRequest value = identity_of(flow);
     send_delete(now, address_of(flow), flow.peer_port, &value, config_.deletes_max, out);

@@ -239,7 +239,7 @@ void FlowAllocator::late_answer(Instant now, rina::Address from, const rina::Flo
     value.access_control.clear();
     const auto member = members_.find(from);
     const bool is_sluice = member != members_.end() && member->second.is_sluice;
-    send_delete(now, from, answer.destination_port, is_sluice ? &value : nullptr,
+    send_delete(now, from, answer.destination_port, &value,
                 is_sluice ? config_.deletes_max : 1, out);
 }
 
@@ -304,7 +304,9 @@ FlowAllocator::Flow* FlowAllocator::find_deleted(Instant now, rina::Address from
             ignore(FlowIgnored::unknown_flow);
         } else if (!is_from(*flow, from)) {
             ignore(FlowIgnored::not_the_peer);
-        } else if (value != nullptr && !is_about(*flow, *value)) {
+        } else if (value == nullptr ? flow->extended : !is_about(*flow, *value)) {
+            // Both ends are ours and say which flow they mean; only they know the number in its
+            // offer. Whoever sends from the peer's address could guess the port-id.
             ignore(FlowIgnored::stale);
         } else {
             return flow;
