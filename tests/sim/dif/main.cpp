@@ -64,12 +64,19 @@ void print(const Scenario& s, const Outcome& o) {
                o.totals.steps, o.totals.converged_s, o.digest);
 }
 
+// What joins nodes is drawn on top of the rest; with `wire` there is nothing but the rest.
+Scenario draw(std::uint64_t seed, const std::string& lower) {
+    Scenario s = Scenario::draw(seed);
+    if (lower != "wire") s.draw_media();
+    if (!lower.empty()) s.lower = lower;
+    return s;
+}
+
 int run_swarm(std::uint64_t from, std::uint64_t to, const std::string& lower, bool twice,
               bool shrinks) {
     std::uint64_t failures = 0, delivered = 0, digest = 0;
     for (std::uint64_t seed = from; seed <= to; ++seed) {
-        Scenario s = Scenario::draw(seed);
-        if (!lower.empty()) s.lower = lower;
+        const Scenario s = draw(seed, lower);
         const Outcome o = run_one(s, false);
         delivered += o.totals.delivered;
         digest = (digest ^ o.digest) * 0x100000001b3ull;
@@ -137,7 +144,7 @@ int main(int argc, char** argv) {
             });
         return run_swarm(from, to, lower, twice, shrinks);
     }
-    Scenario scenario = Scenario::draw(seed);
+    Scenario scenario = draw(seed, lower);
     if (!path.empty()) {
         auto loaded = Scenario::load(path);
         if (!loaded) {

@@ -161,8 +161,28 @@ void Scenario::draw_rarer() {
 }
 
 bool Scenario::is_orderly() const {
-    return cuts + silent_cuts + crashes + partitions + releases == 0 && !crash_first && !hostile &&
-           levels == 1;
+    return cuts + silent_cuts + crashes + partitions + releases + disturbances == 0 &&
+           !crash_first && !hostile && levels == 1;
+}
+
+// From numbers of their own, so that a seed keeps whatever else it has.
+void Scenario::draw_media() {
+    Rng rng(Rng(seed ^ 0x6d656469612d73ull).next());
+    constexpr const char* kDrawn[] = {"wire",    "wire",  "shim-eth", "shim-udp",
+                                      "shim-hv", "mixed", "mixed",    "shim-hv,shim-eth,shim-hv"};
+    lower = kDrawn[rng.below(std::size(kDrawn))];
+    if (rng.chance(0.2)) {
+        topology = "segments";
+        segment = rng.between(3, 4);
+    } else if (nodes > 3 && rng.chance(0.15)) {
+        topology = "hosts";
+        lower = "shim-eth,shim-hv";
+        segment = rng.between(2, 3);
+    }
+    // One slow card for all of a node's links would have no room for its own management.
+    trunk = rng.chance(0.3) && link_mbps >= 100;
+    lossy_rings = rng.chance(0.3);
+    if (rng.chance(0.4)) disturbances = static_cast<unsigned>(rng.between(1, 4));
 }
 
 std::string Scenario::to_string() const {

@@ -68,6 +68,8 @@ struct Scenario {
     static Result<Scenario> load(const std::string& path);
     static Scenario draw(std::uint64_t seed);
     std::string to_string() const;
+    // Other kinds of media than wires, for whatever was drawn.
+    void draw_media();
     // One sentence, or nothing.
     static Result<> check_lower(const std::string& list);
     // Nodes and links stay where they are.

@@ -88,7 +88,15 @@ class ShimHvLink::Side final : public ShimEnd {
             if (drops_[i] != 0)
                 out += fmt::format(" {} {}", to_string(static_cast<shim_hv::VmpiDrop>(i)),
                                    drops_[i]);
-        return out + fmt::format(" up {} down {}\n", ups_, downs_);
+        for (const PortId flow : flows_that_wait()) {
+            const auto at = channels_.find(flow);
+            out += fmt::format(" flow {} waits", flow.value);
+            if (at != channels_.end())
+                out += fmt::format(" for credit ({} units)",
+                                   data_->entry(at->second).sender.available());
+        }
+        return out + fmt::format(" up {} down {}, {} of {} buffers free\n", ups_, downs_,
+                                 link_.rings_[side_].free, link_.rings_[side_].capacity);
     }
 
   protected:

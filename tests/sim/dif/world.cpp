@@ -235,8 +235,9 @@ void World::plan_trouble() {
             if (nodes_[n].is_up) nodes_[n].top().set_reads_slowly(true);
         });
     plan_rarer_trouble(begin, end);
+    // Some are noticed only when keepalives stay away, and must be over when the trouble is.
     for (unsigned i = 0; i < scenario_.disturbances; ++i)
-        plan(begin, end, [this, m = env_.rng.below(media_.size())] { media_[m]->disturb(); });
+        plan(begin, end / 2, [this, m = env_.rng.below(media_.size())] { media_[m]->disturb(); });
     plan_tunings(begin, end);
     if (scenario_.hostile)
         for (unsigned i = 0; i < 300; ++i) plan(begin, end, [this] { attack(); });
@@ -415,6 +416,9 @@ std::optional<std::pair<std::string, std::string>> World::run() {
         for (std::size_t side = 0; side < 2 && !env_.verdicts.failed(); ++side)
             if (c->ends[side].state == Connection::State::open) leave(c->id, side);
     run_until(env_.now() + Duration::seconds(40));
+    // Neighbours compare tables from time to time, and what they say may wait for credit just now.
+    for (int i = 0; i < 20 && !env_.verdicts.failed() && env_.buffers.live() != env_.under_way; ++i)
+        run_until(env_.now() + Duration::milliseconds(500));
     if (!env_.verdicts.failed()) check_rest();
     for (const Node& node : nodes_)
         for (const auto& level : node.levels) totals.messages += level->ipcp().messages_sent();
