@@ -84,9 +84,11 @@ link_model::Config World::config_of(bool troubled) const {
     return c;
 }
 
-// Every DIF on top of another needs longer SDUs of the one below: jumbo frames, as an operator has
-// them then.
-std::uint32_t World::mtu() const { return scenario_.levels > 1 ? 9000 : 1500; }
+// Every DIF on top of another needs longer SDUs of the one below, and so does encryption over UDP:
+// jumbo frames, as an operator has them then.
+std::uint32_t World::mtu() const {
+    return scenario_.levels > 1 || scenario_.protection == "aes-128-gcm" ? 9000 : 1500;
+}
 
 std::unique_ptr<Medium> World::make_segment(std::string name, const Group& nodes) {
     ShimEthSegment::Place place;
