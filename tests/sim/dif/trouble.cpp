@@ -74,7 +74,9 @@ void World::plan_rarer_trouble(Duration begin, Duration end) {
 void World::watch_cut(Duration how_long) {
     cut_at_ = env_.now();
     const bool is_simple = scenario_.silent_cuts + scenario_.crashes + scenario_.partitions == 0 &&
-                           !scenario_.crash_first && !scenario_.hostile && scenario_.loss == 0;
+                           !scenario_.crash_first && !scenario_.hostile && scenario_.loss == 0 &&
+                           // Others tell only whose cable it is; keepalives find out later.
+                           scenario_.lower == "wire";
     if (how_long < kSettles || !is_simple) return;
     constexpr Duration kBefore = Duration::milliseconds(1);
     env_.clock.after(how_long - kBefore, [this] {

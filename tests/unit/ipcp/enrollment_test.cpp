@@ -246,6 +246,24 @@ TEST_CASE("Steps out of place change nothing", "[enrollment]") {
     CHECK(c.machine.drops()[static_cast<std::size_t>(EnrollmentDrop::session)] == 1);
 }
 
+TEST_CASE("A question without an id gets no answer", "[enrollment]") {
+    Pair p;
+    p.join();
+    const auto before = p.a.log;
+    const std::size_t sent = p.a.sent.size();
+    for (const OpCode op : {OpCode::connect, OpCode::start, OpCode::stop, OpCode::read}) {
+        CdapMessage m;
+        m.op = op;
+        m.obj_class = std::string(rina::rib::kKeepalive.obj_class);
+        m.obj_name = std::string(rina::rib::kKeepalive.obj_name);
+        m.version = 1;
+        p.a.machine.received(p.now, kPort, m);
+    }
+    CHECK(p.a.machine.drops()[static_cast<std::size_t>(EnrollmentDrop::out_of_place)] == 4);
+    CHECK(p.a.sent.size() == sent);
+    CHECK(p.a.log == before);
+}
+
 TEST_CASE("An id that comes twice within 15 s is a repetition", "[enrollment]") {
     Pair p;
     p.join();

@@ -98,6 +98,10 @@ void Enrollment::received(Instant now, N1PortId port, const CdapMessage& m) {
         return;
     }
     Adjacency& a = it->second;
+    // There is no answer without an id.
+    const bool is_question = m.op == OpCode::connect || m.op == OpCode::start ||
+                             m.op == OpCode::stop || m.op == OpCode::read;
+    if (is_question && m.invoke_id == 0) return drop(EnrollmentDrop::out_of_place);
     if (m.op == OpCode::connect && a.session.connected()) {
         if (options_.auth.is_wanted()) return on_connect_again(now, it, m);
         restart(now, a);

@@ -139,6 +139,9 @@ constexpr Knob kKnobs[] = {
                                                "M_DELETEs without an answer"),
     knob<kOne, &T::flows, &Flows::cancels_max>("flow-allocation", "cancels_max", 1, 30,
                                                "the same, to whom may be rlite"),
+    knob<kOne, &T::flows, &Flows::questions_max>(
+        "flow-allocation", "questions_max", 1, 30,
+        "M_READs of a flow whose member is said to have begun anew"),
     // Invoke ids do not come again for 15 s.
     knob<kMs, &T::flows, &Flows::duplicate_window>("flow-allocation", "duplicate_window_ms",
                                                    15'000, 600'000,
