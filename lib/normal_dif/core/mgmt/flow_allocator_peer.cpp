@@ -357,8 +357,8 @@ void FlowAllocator::on_read(rina::Address from, std::uint64_t port, const rina::
     if (port >= kNoPort || value == nullptr || invoke_id == 0)
         return ignore(FlowIgnored::bad_message);
     const Flow* const flow = flow_at(PortId{static_cast<std::uint32_t>(port)});
-    // An answer may be under way to who is asking; and who is closing says so, when all its data has
-    // gone.
+    // An answer may be under way to who is asking; and who is closing says so, when all its data
+    // has gone.
     const bool there = flow != nullptr && flow->state != FlowState::shut &&
                        is_from(*flow, from) && is_about(*flow, *value);
     rina::CdapMessage reply = message(rina::OpCode::read_r, invoke_id, nullptr);
