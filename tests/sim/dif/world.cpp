@@ -263,61 +263,52 @@ void World::plan_work() {
     }
 }
 
-Bytes World::forge(Node& villain) {
-    const rina::Address own = villain.levels[0]->ipcp().address();
-    const Node& victim = nodes_[env_.rng.below(nodes_.size())];
-    const rina::Address target =
-        victim.is_up ? victim.levels[0]->ipcp().address() : rina::Address{1};
-    const rina::PciFormat format = scenario_.wide ? rina::kWideFormat : rina::kDefaultFormat;
-    rina::Pci pci;
-    pci.source = own;
-    pci.destination = target;
+namespace {
+
+// Told to a neighbour, to be passed on.
+template <typename Object>
+rina::CdapMessage told(rina::OpCode op, rina::RibName about, Rng& rng, const Object& object) {
     rina::CdapMessage m;
-    Bytes payload;
-    const auto as_management = [&](const rina::CdapMessage& message) {
-        pci.type = static_cast<std::uint8_t>(rina::PduType::management);
-        payload = rina::encode(message);
-    };
-    switch (env_.rng.below(8)) {
-        case 0:  // data for the connection-ids of others
-            pci.destination_cep = rina::CepId{static_cast<std::uint32_t>(env_.rng.below(8))};
-            pci.source_cep = rina::CepId{static_cast<std::uint32_t>(env_.rng.below(8))};
-            pci.sequence = env_.rng.below(100);
-            payload.resize(100);
-            break;
-        case 1: {  // another one's name on a message about a flow
-            rina::AData data;
-            data.source = target;
-            data.destination = target;
-            data.message.op = rina::OpCode::remove;
-            data.message.obj_class = rina::rib::kFlow.obj_class;
-            data.message.obj_name =
-                fmt::format("{}/{}", rina::rib::kFlow.obj_name, env_.rng.below(8));
-            if (env_.rng.chance(0.5)) data.source = own;
-            m.op = rina::OpCode::write;
-            m.obj_class = rina::rib::kAData.obj_class;
-            m.obj_name = rina::rib::kAData.obj_name;
-            m.value = rina::value_of(data);
-            as_management(m);
-            break;
-        }
+    m.op = op;
+    m.obj_class = about.obj_class;
+    m.obj_name = about.obj_name;
+    m.invoke_id = static_cast<std::int32_t>(rng.between(1, 1u << 30));
+    if constexpr (!std::is_same_v<Object, std::monostate>) m.value = rina::value_of(object);
+    return m;
+}
+
+// Another one's name on a message about a flow.
+rina::CdapMessage false_deletion(Rng& rng, rina::Address own, rina::Address target) {
+    rina::AData data;
+    data.source = target;
+    data.destination = target;
+    data.message.op = rina::OpCode::remove;
+    data.message.obj_class = rina::rib::kFlow.obj_class;
+    data.message.obj_name = fmt::format("{}/{}", rina::rib::kFlow.obj_name, rng.below(8));
+    if (rng.chance(0.5)) data.source = own;
+    rina::CdapMessage m;
+    m.op = rina::OpCode::write;
+    m.obj_class = rina::rib::kAData.obj_class;
+    m.obj_name = rina::rib::kAData.obj_name;
+    m.value = rina::value_of(data);
+    return m;
+}
+
+}  // namespace
+
+// What its neighbours are to believe and to pass on.
+rina::CdapMessage World::lie(std::uint64_t kind, const Node& villain, const Node& victim) {
+    using rina::OpCode;
+    switch (kind) {
         case 2:  // link states of others
         case 3: {
-            rina::LowerFlowList list;
             rina::LowerFlow link;
             link.local_node = ipcp_name(0, victim.index);
             link.remote_node = ipcp_name(0, env_.rng.below(nodes_.size() + 2));
             link.cost = 1;
             link.sequence = static_cast<std::uint32_t>(env_.rng.below(1000));
-            list.flows.push_back(link);
-            m.op = env_.rng.chance(0.5) ? rina::OpCode::create : rina::OpCode::remove;
-            m.obj_class = rina::rib::kRouting.obj_class;
-            m.obj_name = rina::rib::kRouting.obj_name;
-            m.invoke_id = static_cast<std::int32_t>(env_.rng.between(1, 1u << 30));
-            m.value = rina::value_of(list);
-            pci.destination = rina::kThisHop;
-            as_management(m);
-            break;
+            return told(env_.rng.chance(0.5) ? OpCode::create : OpCode::remove,
+                        rina::rib::kRouting, env_.rng, rina::LowerFlowList{{link}});
         }
         case 4: {  // names by the dozen
             rina::DftSlice slice;
@@ -325,29 +316,50 @@ Bytes World::forge(Node& villain) {
                 slice.entries.push_back({{fmt::format("x{}", env_.rng.below(10'000)), {}, {}, {}},
                                          ipcp_name(0, villain.index),
                                          env_.rng.below(50)});
-            m.op = rina::OpCode::create;
-            m.obj_class = rina::rib::kDft.obj_class;
-            m.obj_name = rina::rib::kDft.obj_name;
-            m.invoke_id = static_cast<std::int32_t>(env_.rng.between(1, 1u << 30));
-            m.value = rina::value_of(slice);
-            pci.destination = rina::kThisHop;
-            as_management(m);
-            break;
+            return told(OpCode::create, rina::rib::kDft, env_.rng, slice);
         }
-        case 5:  // objects without a value, as crash other implementations
-            m.op = rina::OpCode::create;
-            m.obj_class = rina::rib::kDft.obj_class;
-            m.obj_name = rina::rib::kDft.obj_name;
-            m.invoke_id = static_cast<std::int32_t>(env_.rng.between(1, 1u << 30));
-            pci.destination = rina::kThisHop;
-            as_management(m);
+        case 6: {  // that somebody has begun anew, or moved
+            rina::NeighborCandidate member;
+            member.process = ipcp_name(0, victim.index);
+            member.address = rina::Address{env_.rng.between(1, 20)};
+            member.version = (victim.life + env_.rng.below(3)) << 32 | env_.rng.below(4);
+            return told(OpCode::create, rina::rib::kNeighbors, env_.rng,
+                        rina::NeighborCandidateList{{member}});
+        }
+        default:  // objects without a value, as crash other implementations
+            return told(OpCode::create, rina::rib::kDft, env_.rng, std::monostate());
+    }
+}
+
+Bytes World::forge(Node& villain) {
+    const rina::Address own = villain.levels[0]->ipcp().address();
+    const Node& victim = nodes_[env_.rng.below(nodes_.size())];
+    const rina::PciFormat format = scenario_.wide ? rina::kWideFormat : rina::kDefaultFormat;
+    rina::Pci pci;
+    pci.type = static_cast<std::uint8_t>(rina::PduType::management);
+    pci.source = own;
+    pci.destination = victim.is_up ? victim.levels[0]->ipcp().address() : rina::Address{1};
+    Bytes payload;
+    const std::uint64_t kind = env_.rng.below(9);
+    switch (kind) {
+        case 0:  // data for the connection-ids of others
+            pci.type = static_cast<std::uint8_t>(rina::PduType::data);
+            pci.destination_cep = rina::CepId{static_cast<std::uint32_t>(env_.rng.below(8))};
+            pci.source_cep = rina::CepId{static_cast<std::uint32_t>(env_.rng.below(8))};
+            pci.sequence = env_.rng.below(100);
+            payload.resize(100);
             break;
-        case 6: return villain.levels[0]->last_frame();  // what came, back
-        default: {
+        case 1: payload = rina::encode(false_deletion(env_.rng, own, pci.destination)); break;
+        case 7: return villain.levels[0]->last_frame();  // what came, back
+        case 8: {
             Bytes noise(env_.rng.between(0, 120));
             for (std::byte& b : noise) b = static_cast<std::byte>(env_.rng.next());
             return noise;
         }
+        default:
+            payload = rina::encode(lie(kind, villain, victim));
+            pci.destination = rina::kThisHop;
+            break;
     }
     pci.length = static_cast<std::uint32_t>(format.bytes() + payload.size());
     Bytes out(pci.length);

@@ -119,6 +119,7 @@ class World {
     void plan_tunings(Duration begin, Duration end);
     void cut(std::size_t link, bool silently, Duration how_long);
     void attack();
+    rina::CdapMessage lie(std::uint64_t kind, const Node& villain, const Node& victim);
     Bytes forge(Node& villain);
     void calm();
     link_model::Config config_of(bool troubled) const;

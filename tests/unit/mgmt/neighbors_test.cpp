@@ -265,3 +265,24 @@ TEST_CASE("our own number is above whatever is said of us") {
     create(plain, numbered("b.IPCP", 9, 8, 3));
     CHECK(plain.own().version == 0);
 }
+
+TEST_CASE("a neighbour hears of what it never said, and outnumbers it") {
+    NeighborTable table("a.IPCP");
+    table.set_enrolled("c.IPCP", true);
+    create(table, numbered("c.IPCP", 3, 1, 1), "c.IPCP");
+    const auto forged = numbered("c.IPCP", 9, 2, 1);
+    const auto heard = create(table, forged, "z.IPCP");
+    CHECK(heard.create == std::vector{forged});
+    CHECK_FALSE(heard.changed);
+    CHECK(heard.moved.empty());
+    CHECK(table.address_of("c.IPCP") == Address{3});
+    // Once, or two that know better would tell each other all day.
+    CHECK(create(table, forged, "y.IPCP").silent());
+    CHECK(create(table, numbered("c.IPCP", 9, 2, 0), "y.IPCP").silent());
+    CHECK(create(table, numbered("c.IPCP", 9, 2, 2), "z.IPCP").create.size() == 1);
+    // An old one is nothing to bother it with, nor one without a number.
+    CHECK(create(table, numbered("c.IPCP", 9, 1, 0), "z.IPCP").silent());
+    CHECK(create(table, node("c.IPCP", 9), "z.IPCP").silent());
+    CHECK(create(table, numbered("c.IPCP", 3, 3, 0), "c.IPCP").changed);
+    CHECK(table.address_of("c.IPCP") == Address{3});
+}

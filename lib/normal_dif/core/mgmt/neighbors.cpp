@@ -115,11 +115,21 @@ void NeighborTable::take_create(Instant now, const Candidate& candidate, const s
         Slot& slot = at->second;
         if (!is_news(now, slot, candidate, of_itself, is_enrolled(name))) {
             ++out.known;
+            if (is_enrolled(name)) pass_on(slot, candidate, out);
             return;
         }
         if (!may_take(sender, &slot, out)) return;
     }
     replace(now, at->second, at->first, candidate, out);
+}
+
+void NeighborTable::pass_on(Slot& slot, const Candidate& candidate, Changed& out) {
+    if (slot.candidate->version == 0 || candidate.version == 0 ||
+        !is_newer(candidate.version, slot.candidate->version) ||
+        (slot.passed_on != 0 && !is_newer(candidate.version, slot.passed_on)))
+        return;
+    slot.passed_on = candidate.version;
+    out.create.push_back(candidate);
 }
 
 bool NeighborTable::is_news(Instant now, const Slot& slot, const Candidate& candidate,

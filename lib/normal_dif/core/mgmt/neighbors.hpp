@@ -104,6 +104,7 @@ class NeighborTable {
         InternedRef<CandidateTable> candidate;
         InternedRef<CandidateTable> before;  // until no_return after `since`
         Instant since{};
+        std::uint64_t passed_on = 0;  // the newest version that we did not believe
         std::uint32_t updates = 0;
     };
     using Slots = std::map<std::string_view, Slot>;  // of the slot's name
@@ -114,6 +115,9 @@ class NeighborTable {
     void correct(std::uint64_t version, Changed& out);
     void replace(Instant now, Slot& slot, std::string_view name, const Candidate& candidate,
                  Changed& out);
+    // A newer version of an enrolled neighbour than it has told us: it is to hear of that, and to
+    // outnumber it if it is not its own.
+    void pass_on(Slot& slot, const Candidate& candidate, Changed& out);
     bool is_news(Instant now, const Slot& slot, const Candidate& candidate, bool of_itself,
                  bool enrolled) const;
     void take_create(Instant now, const Candidate& candidate, const std::string& name,
