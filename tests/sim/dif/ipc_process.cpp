@@ -119,99 +119,107 @@ void IpcProcess::act() {
         ipcp_->config().addresses.policy != mgmt::AddressPolicy::static_)
         static_cast<void>(ipcp_->set_policy(env_.now(), "address-allocation", "static"));
     for (auto list = ipcp_->take_actions(); !list.empty(); list = ipcp_->take_actions())
-        for (mgmt::IpcpAction& action : list) act(action);
+        for (mgmt::IpcpAction& action : list)
+            std::visit([this](auto& one) { on(one); }, action);
     watch_.message_is_done();
     drain_out();
     arm();
 }
 
-void IpcProcess::act(mgmt::IpcpAction& action) {
-    const Instant now = env_.now();
-    if (auto* s = std::get_if<mgmt::SendToNeighbor>(&action)) {
-        watch_.message_goes(s->port, s->payload);
-        enqueue(s->port, frame_of(s->pci, s->payload), s->pci.qos);
-    } else if (auto* m = std::get_if<mgmt::SendToMember>(&action)) {
-        watch_.message_to_member(m->payload);
-        const rmt::Decision d = transfer_.route(m->pci);
-        if (d.kind == rmt::Decision::Kind::forward)
-            enqueue(d.port, frame_of(m->pci, m->payload), m->pci.qos);
-        else if (d.kind != rmt::Decision::Kind::drop)
-            env_.clock.after({}, guarded([this, pci = m->pci, payload = std::move(m->payload)] {
-                ipcp_->received(env_.now(), rmt::kNoN1Port, pci, payload);
-                act();
-            }));
-    } else if (auto* a = std::get_if<mgmt::AllocateLowerFlow>(&action)) {
-        Provider* const below = lower(a->lower_dif);
-        const std::uint32_t cookie = next_cookie_++;
-        asked_[cookie] = {a->lower_dif, a->peer};
-        mgmt::FlowSpec spec;
-        if (below == nullptr ||
-            !below->allocate(*this, {config_.ipcp.name, {}, {}, {}}, {a->peer, {}, {}, {}}, spec,
-                             cookie))
-            env_.clock.after({}, guarded([this, cookie] {
-                const auto at = asked_.extract(cookie);
-                ipcp_->flow_failed(env_.now(), at.mapped().lower_dif, at.mapped().peer);
-                act();
-            }));
-    } else if (auto* r = std::get_if<mgmt::ReleaseLowerFlow>(&action)) {
-        remove_port(r->port);
-    } else if (auto* p = std::get_if<mgmt::PublishRoutes>(&action)) {
-        if (auto done = transfer_.set_routes(std::move(p->routes)); !done)
-            env_.verdicts.fail("routes", done.error().message);
-    } else if (auto* c = std::get_if<mgmt::AddressChanged>(&action)) {
-        transfer_.set_address(c->address);
-    } else if (auto* b = std::get_if<mgmt::Bind>(&action)) {
-        b->terms.policies.initial_sequence = config_.first_sequence;
-        flows_[b->port].terms = b->terms;
-        transfer_.bind(now, *b);
-    } else if (auto* sp = std::get_if<mgmt::SetPeer>(&action)) {
-        sp->terms.policies.initial_sequence = config_.first_sequence;
-        flows_[sp->port].terms = sp->terms;
-        transfer_.set_peer(now, *sp, out_);
-    } else if (auto* d = std::get_if<mgmt::Drain>(&action)) {
-        transfer_.drain(now, *d, out_);
-    } else if (auto* sh = std::get_if<mgmt::Shut>(&action)) {
-        transfer_.shut(now, *sh, out_);
-    } else if (auto* u = std::get_if<mgmt::Unbind>(&action)) {
-        transfer_.unbind(*u, out_);
-        drain_out();
-        if (const auto at = flows_.find(u->port); at != flows_.end()) {
-            drop_partial(at->second);
-            // Until its user has heard of it.
-            if (at->second.user == nullptr) flows_.erase(at);
-        }
-        unread_.erase(u->port);
-    } else if (auto* q = std::get_if<mgmt::FlowRequested>(&action)) {
-        const auto user = names_.find(q->local.to_string());
-        if (user == names_.end()) {
-            static_cast<void>(ipcp_->refuse_flow(now, q->port));
-            return;
-        }
-        user->second->requested(*this, q->port, q->local, q->remote);
-    } else if (auto* al = std::get_if<mgmt::FlowAllocated>(&action)) {
-        Flow& flow = flows_[al->port];
-        flow.terms = al->terms;
-        if (al->terms.policies.delimiting)
-            flow.reassembler = std::make_unique<efcp::Reassembler>(efcp::Reassembler::Limits{});
-        if (flow.user != nullptr) flow.user->allocated(*this, al->port, al->cookie, al->terms);
-    } else if (auto* f = std::get_if<mgmt::FlowFailed>(&action)) {
-        const auto at = flows_.find(f->port);
-        if (at == flows_.end()) return;
-        FlowUser* const user = at->second.user;
-        flows_.erase(at);
-        if (user != nullptr)
-            user->failed(*this, f->cookie, std::string(rina::to_string(f->reason)) + " " + f->text);
-    } else if (auto* de = std::get_if<mgmt::FlowDeallocated>(&action)) {
-        const auto at = flows_.find(de->port);
-        if (at != flows_.end() && at->second.user != nullptr) {
-            // After what was delivered before.
-            env_.clock.after({}, guarded([this, port = de->port] {
-                const auto it = flows_.find(port);
-                if (it != flows_.end() && it->second.user != nullptr)
-                    it->second.user->closed(*this, port);
-            }));
-        }
+void IpcProcess::on(mgmt::SendToNeighbor& s) {
+    watch_.message_goes(s.port, s.payload);
+    enqueue(s.port, frame_of(s.pci, s.payload), s.pci.qos);
+}
+
+void IpcProcess::on(mgmt::SendToMember& m) {
+    watch_.message_to_member(m.payload);
+    const rmt::Decision d = transfer_.route(m.pci);
+    if (d.kind == rmt::Decision::Kind::forward)
+        enqueue(d.port, frame_of(m.pci, m.payload), m.pci.qos);
+    else if (d.kind != rmt::Decision::Kind::drop)
+        env_.clock.after({}, guarded([this, pci = m.pci, payload = std::move(m.payload)] {
+            ipcp_->received(env_.now(), rmt::kNoN1Port, pci, payload);
+            act();
+        }));
+}
+
+void IpcProcess::on(mgmt::AllocateLowerFlow& a) {
+    Provider* const below = lower(a.lower_dif);
+    const std::uint32_t cookie = next_cookie_++;
+    asked_[cookie] = {a.lower_dif, a.peer};
+    mgmt::FlowSpec spec;
+    if (below == nullptr ||
+        !below->allocate(*this, {config_.ipcp.name, {}, {}, {}}, {a.peer, {}, {}, {}}, spec,
+                         cookie))
+        env_.clock.after({}, guarded([this, cookie] {
+            const auto at = asked_.extract(cookie);
+            ipcp_->flow_failed(env_.now(), at.mapped().lower_dif, at.mapped().peer);
+            act();
+        }));
+}
+
+void IpcProcess::on(mgmt::PublishRoutes& p) {
+    if (auto done = transfer_.set_routes(std::move(p.routes)); !done)
+        env_.verdicts.fail("routes", done.error().message);
+}
+
+void IpcProcess::on(mgmt::Bind& b) {
+    b.terms.policies.initial_sequence = config_.first_sequence;
+    flows_[b.port].terms = b.terms;
+    transfer_.bind(env_.now(), b);
+}
+
+void IpcProcess::on(mgmt::SetPeer& s) {
+    s.terms.policies.initial_sequence = config_.first_sequence;
+    flows_[s.port].terms = s.terms;
+    transfer_.set_peer(env_.now(), s, out_);
+}
+
+void IpcProcess::on(mgmt::Unbind& u) {
+    transfer_.unbind(u, out_);
+    drain_out();
+    if (const auto at = flows_.find(u.port); at != flows_.end()) {
+        drop_partial(at->second);
+        // Until its user has heard of it.
+        if (at->second.user == nullptr) flows_.erase(at);
     }
+    unread_.erase(u.port);
+}
+
+void IpcProcess::on(mgmt::FlowRequested& q) {
+    const auto user = names_.find(q.local.to_string());
+    if (user == names_.end())
+        static_cast<void>(ipcp_->refuse_flow(env_.now(), q.port));
+    else
+        user->second->requested(*this, q.port, q.local, q.remote);
+}
+
+void IpcProcess::on(mgmt::FlowAllocated& a) {
+    Flow& flow = flows_[a.port];
+    flow.terms = a.terms;
+    if (a.terms.policies.delimiting)
+        flow.reassembler = std::make_unique<efcp::Reassembler>(efcp::Reassembler::Limits{});
+    if (flow.user != nullptr) flow.user->allocated(*this, a.port, a.cookie, a.terms);
+}
+
+void IpcProcess::on(mgmt::FlowFailed& f) {
+    const auto at = flows_.find(f.port);
+    if (at == flows_.end()) return;
+    FlowUser* const user = at->second.user;
+    flows_.erase(at);
+    if (user != nullptr)
+        user->failed(*this, f.cookie, std::string(rina::to_string(f.reason)) + " " + f.text);
+}
+
+void IpcProcess::on(mgmt::FlowDeallocated& d) {
+    const auto at = flows_.find(d.port);
+    if (at == flows_.end() || at->second.user == nullptr) return;
+    // After what was delivered before.
+    env_.clock.after({}, guarded([this, port = d.port] {
+        const auto it = flows_.find(port);
+        if (it != flows_.end() && it->second.user != nullptr)
+            it->second.user->closed(*this, port);
+    }));
 }
 
 // ---- data ----

@@ -87,7 +87,23 @@ class IpcProcess final : public Provider, public FlowUser {
     };
 
     void act();
-    void act(mgmt::IpcpAction& action);
+    void on(mgmt::SendToNeighbor& s);
+    void on(mgmt::SendToMember& m);
+    void on(mgmt::AllocateLowerFlow& a);
+    void on(mgmt::ReleaseLowerFlow& r) { remove_port(r.port); }
+    void on(mgmt::PublishRoutes& p);
+    void on(mgmt::AddressChanged& c) { transfer_.set_address(c.address); }
+    void on(mgmt::NeighborEvent&) {}
+    void on(mgmt::PolicyEvent&) {}
+    void on(mgmt::Bind& b);
+    void on(mgmt::SetPeer& s);
+    void on(mgmt::Drain& d) { transfer_.drain(env_.now(), d, out_); }
+    void on(mgmt::Shut& s) { transfer_.shut(env_.now(), s, out_); }
+    void on(mgmt::Unbind& u);
+    void on(mgmt::FlowRequested& q);
+    void on(mgmt::FlowAllocated& a);
+    void on(mgmt::FlowFailed& f);
+    void on(mgmt::FlowDeallocated& d);
     void drain_out();
     void deliver(const transfer::TransferOutbox::Deliver& item);
     void hand_up(PortId flow, Bytes sdu);

@@ -280,6 +280,9 @@ TEST_CASE("a neighbour hears of what it never said, and outnumbers it") {
     CHECK(create(table, forged, "y.IPCP").silent());
     CHECK(create(table, numbered("c.IPCP", 9, 2, 0), "y.IPCP").silent());
     CHECK(create(table, numbered("c.IPCP", 9, 2, 2), "z.IPCP").create.size() == 1);
+    // That may have been lost.
+    table.tick(at(5));
+    CHECK(create(table, numbered("c.IPCP", 9, 2, 2), "z.IPCP").create.size() == 1);
     // An old one is nothing to bother it with, nor one without a number.
     CHECK(create(table, numbered("c.IPCP", 9, 1, 0), "z.IPCP").silent());
     CHECK(create(table, node("c.IPCP", 9), "z.IPCP").silent());

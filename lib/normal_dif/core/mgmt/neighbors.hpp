@@ -104,7 +104,7 @@ class NeighborTable {
         InternedRef<CandidateTable> candidate;
         InternedRef<CandidateTable> before;  // until no_return after `since`
         Instant since{};
-        std::uint64_t passed_on = 0;  // the newest version that we did not believe
+        std::uint64_t passed_on = 0;  // since the last tick, the newest that we did not believe
         std::uint32_t updates = 0;
     };
     using Slots = std::map<std::string_view, Slot>;  // of the slot's name
