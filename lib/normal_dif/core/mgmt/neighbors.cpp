@@ -225,7 +225,8 @@ NeighborTable::Changed NeighborTable::tick(Instant now) {
     per_sender_.clear();
     for (auto& [name, slot] : slots_) {
         slot.updates = 0;
-        slot.passed_on = 0;  // it may have been lost, and is heard of again when tables are compared
+        // What was passed on may have been lost, and is heard of when tables are compared.
+        slot.passed_on = 0;
         if (slot.before && now - slot.since >= limits_.no_return) slot.before.reset();
     }
     if (now - refreshed_ >= limits_.refresh) {
