@@ -38,6 +38,16 @@ TEST_CASE("reliable: duplicates are dropped and acknowledged at once", "[receive
     CHECK(s.controls[0].pci.length == 52);
 }
 
+TEST_CASE("reliable: an acknowledgement that waits is said before the end", "[receiver]") {
+    Single s(EfcpPolicies::rlite_reliable());
+    s.data(0, kDrf);
+    s.data(1);
+    CHECK(s.controls.empty());
+    s.c.close(s.now, Duration::seconds(4), s.out);
+    REQUIRE(s.out.control.size() == 1);
+    CHECK(s.out.control[0].fields.ack == 2);
+}
+
 TEST_CASE("a run's flag with a number of the run is a duplicate", "[receiver]") {
     Single s(EfcpPolicies::rlite_reliable());
     s.data(0, kDrf);

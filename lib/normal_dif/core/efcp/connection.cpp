@@ -235,6 +235,8 @@ Instant Connection::next_deadline() const noexcept {
 
 void Connection::close(Instant now, Duration linger, Outbox& out) noexcept {
     if (state_ != State::open) return;
+    // Afterwards nobody says it, and the peer would send again what has arrived.
+    if (has_acks_ && receiver_.is_ack_owed()) send_control(out, control_type_);
     state_ = State::closing;
     close_at_ = now + linger;
     check_end(now, out);
