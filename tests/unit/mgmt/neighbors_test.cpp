@@ -283,6 +283,9 @@ TEST_CASE("a neighbour hears of what it never said, and outnumbers it") {
     // That may have been lost.
     table.tick(at(5));
     CHECK(create(table, numbered("c.IPCP", 9, 2, 2), "z.IPCP").create.size() == 1);
+    // Nor may there be two of one number.
+    table.tick(at(10));
+    CHECK(create(table, numbered("c.IPCP", 9, 1, 1), "z.IPCP").create.size() == 1);
     // An old one is nothing to bother it with, nor one without a number.
     CHECK(create(table, numbered("c.IPCP", 9, 1, 0), "z.IPCP").silent());
     CHECK(create(table, node("c.IPCP", 9), "z.IPCP").silent());

@@ -125,7 +125,7 @@ void NeighborTable::take_create(Instant now, const Candidate& candidate, const s
 
 void NeighborTable::pass_on(Slot& slot, const Candidate& candidate, Changed& out) {
     if (slot.candidate->version == 0 || candidate.version == 0 ||
-        !is_newer(candidate.version, slot.candidate->version) ||
+        is_newer(slot.candidate->version, candidate.version) ||
         (slot.passed_on != 0 && !is_newer(candidate.version, slot.passed_on)))
         return;
     slot.passed_on = candidate.version;
