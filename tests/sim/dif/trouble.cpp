@@ -122,9 +122,9 @@ void World::check_departure() {
 }
 
 // So many messages in a second are for each of them: nothing that an honest DIF has to say takes
-// as many.
+// as many. Where all join at once each hears of each, and of its links and names.
 void World::check_storm() {
-    const std::uint64_t most = 1000 * nodes_.size() * scenario_.levels;
+    const std::uint64_t most = (1000 + 4 * nodes_.size()) * nodes_.size() * scenario_.levels;
     if (env_.messages - messages_at_ > most)
         env_.verdicts.fail("storm", fmt::format("more than {} messages in a second", most));
 }
