@@ -56,7 +56,7 @@ void describe(V& v, T& m) {
     v.part(2, "ap_instance", m.instance, Emit::always);
     v.field(3, "address", m.address, Emit::always);
     v.field(4, "lower_difs", m.lower_difs);
-    v.field(1000, "version", m.version);
+    v.field(60, "version", m.version);
 }
 
 template <typename V, Like<NeighborCandidateList> T>

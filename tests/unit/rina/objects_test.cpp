@@ -235,3 +235,15 @@ TEST_CASE("the parts that nobody sends take little memory") {
     CHECK_FALSE(copy == p);
     CHECK_FALSE(copy == ConnPolicies{});
 }
+
+TEST_CASE("a member's version is a field of ours, and absent where there is none") {
+    NeighborCandidate member{"a", "", Address{1}, {"n.DIF"}};
+    const Bytes as_rlite = encode(member);
+    member.version = (std::uint64_t{7} << 32) | 3;
+    const Bytes ours = encode(member);
+    CHECK(ours.size() > as_rlite.size());
+    // Behind all that rlite reads, which skips it.
+    CHECK(std::equal(as_rlite.begin(), as_rlite.end(), ours.begin()));
+    CHECK(*decode<NeighborCandidate>(ours) == member);
+    CHECK(decode<NeighborCandidate>(as_rlite)->version == 0);
+}
