@@ -115,8 +115,8 @@ class NeighborTable {
     void correct(std::uint64_t version, Changed& out);
     void replace(Instant now, Slot& slot, std::string_view name, const Candidate& candidate,
                  Changed& out);
-    // Something of an enrolled neighbour that is no older than what it has told us: it is to hear of
-    // that, and to outnumber it if it is not its own.
+    // Something of an enrolled neighbour that is no older than what it has told us: it is to hear
+    // of that, and to outnumber it if it is not its own.
     void pass_on(Slot& slot, const Candidate& candidate, Changed& out);
     bool is_news(Instant now, const Slot& slot, const Candidate& candidate, bool of_itself,
                  bool enrolled) const;
