@@ -87,10 +87,8 @@ void World::crash_node(std::size_t n, bool comes_back) {
     for (const auto& [medium, station] : media_of(n)) medium->power_off(station, silently);
     for (auto& c : connections_)
         for (Connection::End& end : c->ends)
-            if (end.node == n && end.life == node.life && end.state != Connection::State::none) {
-                c->lost_node = true;
+            if (end.node == n && end.life == node.life && end.state != Connection::State::none)
                 end.state = Connection::State::over;
-            }
     node.is_up = false;
     for (auto& level : node.levels) level->forget(*node.apps);
     while (!node.levels.empty()) node.levels.pop_back();

@@ -51,7 +51,6 @@ struct Connection {
         std::set<std::uint32_t> seen;
         bool is_writing = false;
     } ends[2];
-    bool lost_node = false;  // an end's node has crashed meanwhile
     std::string failure;
 };
 

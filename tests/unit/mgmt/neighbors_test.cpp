@@ -266,6 +266,29 @@ TEST_CASE("our own number is above whatever is said of us") {
     CHECK(plain.own().version == 0);
 }
 
+TEST_CASE("several lies in one message are outnumbered together") {
+    NeighborTable table("a.IPCP", {}, nullptr, 5);
+    table.set_own(Address{2}, {});
+    const auto said = table.apply(
+        at(0), Action::create,
+        {{numbered("a.IPCP", 9, 5, 40), numbered("a.IPCP", 8, 5, 50)}}, "b.IPCP");
+    REQUIRE(said.create_all.size() == 1);
+    CHECK(said.create_all[0].version == (std::uint64_t{5} << 32 | 51));
+    CHECK(said.create_all[0] == table.own());
+}
+
+TEST_CASE("lies cannot take our number away") {
+    NeighborTable table("a.IPCP", {}, nullptr, 0xfffffff0);
+    table.set_own(Address{2}, {});
+    // The last start of all, and the last number of it.
+    create(table, numbered("a.IPCP", 9, 0xffffffff, 1));
+    CHECK(table.own().version == 1);
+    NeighborTable other("b.IPCP", {}, nullptr, 0xffffffff);
+    other.set_own(Address{2}, {});
+    create(other, numbered("b.IPCP", 9, 0xffffffff, 0xffffffff));
+    CHECK(other.own().version == 1);
+}
+
 TEST_CASE("a neighbour hears of what it never said, and outnumbers it") {
     NeighborTable table("a.IPCP");
     table.set_enrolled("c.IPCP", true);

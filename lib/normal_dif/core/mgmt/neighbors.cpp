@@ -20,6 +20,9 @@ bool is_newer(std::uint64_t a, std::uint64_t b) noexcept {
 std::uint32_t start_of(std::uint64_t version) noexcept {
     return static_cast<std::uint32_t>(version >> 32);
 }
+// Over the end of all numbers, where 0 is passed by: that says that there is none. Lies can bring
+// us there, as we outnumber each.
+std::uint64_t or_one(std::uint64_t version) noexcept { return version == 0 ? 1 : version; }
 
 }  // namespace
 
@@ -70,7 +73,7 @@ NeighborTable::Changed NeighborTable::set_own(rina::Address address,
     if (own_.address == address && own_.lower_difs == lower_difs) return out;
     own_.address = address;
     own_.lower_difs = std::move(lower_difs);
-    if (own_.version != 0) ++own_.version;
+    if (own_.version != 0) own_.version = or_one(own_.version + 1);
     out.changed = true;
     out.create_all.push_back(own_);
     return out;
@@ -91,10 +94,11 @@ void NeighborTable::correct(std::uint64_t version, Changed& out) {
     ++corrections_;
     // From a life whose start had a greater number, or forged. That one must not stand.
     if (own_.version != 0 && version != 0 && !is_newer(own_.version, version))
-        own_.version = start_of(version) == start_of(own_.version)
-                           ? version + 1
-                           : (std::uint64_t{start_of(version)} + 1) << 32;
-    if (out.create_all.empty()) out.create_all.push_back(own_);
+        own_.version = or_one(start_of(version) == start_of(own_.version)
+                                  ? version + 1
+                                  : (std::uint64_t{start_of(version)} + 1) << 32);
+    // The last of several in one message outnumbers them all.
+    out.create_all.assign(1, own_);
 }
 
 void NeighborTable::take_create(Instant now, const Candidate& candidate, const std::string& name,
