@@ -371,12 +371,13 @@ bool Sender::push_lost(std::uint64_t seq) noexcept {
     return true;
 }
 
-void Sender::mark_lost(std::uint64_t seq, Slot& slot) noexcept {
-    if (!push_lost(seq)) return;  // the timer will find it again
+bool Sender::mark_lost(std::uint64_t seq, Slot& slot) noexcept {
+    if (!push_lost(seq)) return false;  // the timer will find it again
     slot.state = State::lost;
     --in_flight_;
     ++lost_;
     ++new_lost_;
+    return true;
 }
 
 bool Sender::is_overdue(const Slot& slot) const noexcept {
@@ -391,16 +392,14 @@ void Sender::find_losses() noexcept {
     for (; scan_ != next_; ++scan_) {
         Slot& slot = slots_[scan_];
         if (slot.state != State::in_flight || slot.retries != 0) continue;
-        if (!is_overdue(slot)) break;
-        mark_lost(scan_, slot);
+        if (!is_overdue(slot) || !mark_lost(scan_, slot)) break;
     }
     for (; resent_head_ != resent_tail_; ++resent_head_) {
         const std::uint64_t seq = path_->resent_queue[resent_head_];
         if (before(seq, una_)) continue;
         Slot& slot = slots_[seq];
         if (slot.state != State::in_flight) continue;
-        if (!is_overdue(slot)) break;
-        mark_lost(seq, slot);
+        if (!is_overdue(slot) || !mark_lost(seq, slot)) break;
     }
 }
 
@@ -443,6 +442,7 @@ void Sender::on_rtx_timer(Instant now) noexcept {
     rtx_at_ = Instant::never();
     if (in_flight_ == 0) return;
     if (has_sack_) find_losses();
+    if (in_flight_ == 0) return;  // what came later told of all of them: no timeout
     const Instant due = oldest_sent() + path_->rtt.timeout();
     if (now < due) {
         rtx_at_ = due;

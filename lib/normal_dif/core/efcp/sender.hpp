@@ -133,7 +133,7 @@ class Sender {
     void enter_recovery() noexcept;
     void mark_delivered(Instant now, Slot& slot) noexcept;
     bool push_lost(std::uint64_t seq) noexcept;
-    void mark_lost(std::uint64_t seq, Slot& slot) noexcept;
+    bool mark_lost(std::uint64_t seq, Slot& slot) noexcept;
     void release_acked(Instant now, Outbox& out) noexcept;
     bool is_overdue(const Slot& slot) const noexcept;
     void find_losses() noexcept;
