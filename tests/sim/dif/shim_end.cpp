@@ -94,17 +94,7 @@ void ShimEnd::deallocate(PortId id) {
     settle();
 }
 
-void ShimEnd::forget(FlowUser& user) {
-    std::vector<PortId> ended;
-    for (const auto& [id, flow] : flows_)
-        if (flow.user == &user) ended.push_back(id);
-    for (const PortId id : ended) deallocate(id);
-    std::vector<std::string> names;
-    for (const auto& [name, who] : names_)
-        if (who == &user) names.push_back(name);
-    for (const std::string& name : names)
-        if (auto parsed = rina::AppName::parse(name)) unregister_name(*parsed);
-}
+void ShimEnd::forget(FlowUser& user) { forget_user(*this, flows_, names_, user); }
 
 // ---- SDUs ----
 

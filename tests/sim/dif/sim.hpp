@@ -183,4 +183,18 @@ class Provider {
     virtual void forget(FlowUser& user) = 0;
 };
 
+// forget() of a provider that has its flows and names in tables; `user` is in both.
+template <typename Flows, typename Names>
+void forget_user(Provider& dif, const Flows& flows, const Names& names, const FlowUser& user) {
+    std::vector<PortId> ended;
+    for (const auto& [id, flow] : flows)
+        if (flow.user == &user) ended.push_back(id);
+    for (const PortId id : ended) dif.deallocate(id);
+    std::vector<std::string> gone;
+    for (const auto& [name, who] : names)
+        if (who == &user) gone.push_back(name);
+    for (const std::string& name : gone)
+        if (auto parsed = rina::AppName::parse(name)) dif.unregister_name(*parsed);
+}
+
 }  // namespace sluice::sim
