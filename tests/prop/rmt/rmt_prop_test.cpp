@@ -260,7 +260,6 @@ TEST_CASE("relayed PDUs", "[prop]") {
     CHECK(rc::check("any bytes: a decision, and nothing rewritten but the TTL", [] {
         RmtParams params;
         params.own = Address{*rc::gen::inRange<std::uint64_t>(0, 12)};
-        params.former = Address{*rc::gen::inRange<std::uint64_t>(0, 12)};
         const bool wide = *rc::gen::arbitrary<bool>();
         if (wide) params.format = rina::kWideFormat;
         Bytes frame = any_pdu(params.format);

@@ -134,17 +134,15 @@ TEST_CASE("address 0 is for management, and never routed") {
     CHECK(rmt.send(management, pft, all_up()).kind == Kind::drop);
 }
 
-TEST_CASE("a former address is still answered to; no former address is not address 0") {
+TEST_CASE("after a renumbering PDUs for the former address are somebody else's") {
     Rmt rmt(params_of());
     CHECK_FALSE(rmt.is_own(Address{0}));
-    rmt.set_own(Address{9}, Address{kOwn});
-    Bytes frame = pdu_of(data_pci(kOwn), 0);
+    rmt.set_own(Address{9});
+    Bytes frame = pdu_of(data_pci(9), 0);
     CHECK(decide(rmt, rx(frame)).kind == Kind::local);
-    frame = pdu_of(data_pci(9), 0);
-    CHECK(decide(rmt, rx(frame)).kind == Kind::local);
-    rmt.set_own(Address{9}, Address{0});
     frame = pdu_of(data_pci(kOwn), 0);
     CHECK(decide(rmt, rx(frame)).reason == DropReason::dif_no_route);
+    CHECK_FALSE(rmt.is_own(Address{0}));
 }
 
 TEST_CASE("lengths") {

@@ -3,9 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "base/drop_reason.hpp"
 #include "base/types.hpp"
+#include "normal_dif/core/faults.hpp"
 #include "normal_dif/core/rmt/n1_port.hpp"
 #include "normal_dif/core/rmt/pft.hpp"
 #include "rina/pci.hpp"
@@ -43,8 +45,6 @@ struct Decision {
 struct RmtParams {
     rina::PciFormat format{};
     rina::Address own{};
-    // What `own` was before the IPC process got another address; PDUs for it still come. 0: none.
-    rina::Address former{};
     // PDUs carry an Internet checksum (rlite's parameter "csum"): what is rewritten keeps it true.
     bool inet_checksum = false;
     // An N-1 flow has two ends. A PDU that would go back where it came from is in a loop of two
@@ -67,14 +67,13 @@ class Rmt {
 
     bool is_own(rina::Address address) const noexcept {
         return address == params_.own ||
-               (address == params_.former && params_.former != rina::kThisHop);
+               (faults::is_active(faults::Fault::former_address_kept) && address == former_ &&
+                former_ != rina::kThisHop);
     }
     const RmtParams& params() const noexcept { return params_; }
-    // For a renumbering, between bursts.
-    void set_own(rina::Address own, rina::Address former) noexcept {
-        params_.own = own;
-        params_.former = former;
-    }
+    // For a renumbering, between bursts. Who has the address before may be somebody else by now:
+    // PDUs for it are for him.
+    void set_own(rina::Address own) noexcept { former_ = std::exchange(params_.own, own); }
 
   private:
     template <bool kDefault>
@@ -86,6 +85,7 @@ class Rmt {
                  Decision& out) const noexcept;
 
     RmtParams params_;
+    rina::Address former_ = rina::kThisHop;  // for nothing but the fault of its name
 };
 
 // Congestion was experienced: sets the flag in the PCI at `head`, of what a scheduler marked.

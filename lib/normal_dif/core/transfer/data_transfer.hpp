@@ -10,7 +10,6 @@
 #include "base/instant.hpp"
 #include "normal_dif/core/efcp/connection.hpp"
 #include "normal_dif/core/efcp/profile.hpp"
-#include "normal_dif/core/faults.hpp"
 #include "normal_dif/core/mgmt/flow_allocator_actions.hpp"
 #include "normal_dif/core/rmt/rmt.hpp"
 
@@ -99,10 +98,7 @@ class DataTransfer {
     Result<> set_routes(std::vector<rmt::Route> routes);
     // An IPC process joins, or moves because somebody else has its address: what it was before is
     // not its own any more.
-    void set_address(rina::Address own) noexcept {
-        const bool keeps = faults::is_active(faults::Fault::former_address_kept);
-        rmt_.set_own(own, keeps ? rmt_.params().own : rina::kThisHop);
-    }
+    void set_address(rina::Address own) noexcept { rmt_.set_own(own); }
     void set_port(rmt::N1PortId port, bool up) noexcept { up_.set(port, up); }
     // For management PDUs by address.
     rmt::Decision route(const rina::Pci& pci) const noexcept { return rmt_.send(pci, pft_, up_); }
