@@ -151,7 +151,7 @@ void World::check_bounds() {
         SLUICE_CHECK(allocator.flows() <= kFlowsMax);
         SLUICE_CHECK(allocator.flows() == m->ports.in_use() &&
                      allocator.flows() == m->ceps.in_use());
-        SLUICE_CHECK(allocator.deletions() <= kMemoriesMax);
+        SLUICE_CHECK(allocator.unanswered() <= kMemoriesMax);
         SLUICE_CHECK(allocator.members() <= 8);
         std::map<Address, std::size_t> half_open;
         allocator.for_each([&](const FlowInfo& flow) {
@@ -299,7 +299,7 @@ void World::end() {
     }
     for (const auto& m : members_) {
         SLUICE_CHECK(m->allocator.next_deadline().is_never());
-        SLUICE_CHECK(m->allocator.flows() == 0 && m->allocator.deletions() == 0);
+        SLUICE_CHECK(m->allocator.flows() == 0 && m->allocator.unanswered() == 0);
         SLUICE_CHECK(m->ports.in_use() == 0 && m->ceps.in_use() == 0);
         SLUICE_CHECK(m->model.empty());
     }

@@ -205,7 +205,7 @@ void World::take(std::size_t i) {
     const Ipcp& ipcp = *nodes_[i].ipcp;
     SLUICE_CHECK(ipcp.enrollment().adjacencies().size() <= nodes_[i].flows.size());
     SLUICE_CHECK(ipcp.flows().flows() <= kFlowsMax);
-    SLUICE_CHECK(ipcp.flows().deletions() <= kMemoriesMax);
+    SLUICE_CHECK(ipcp.flows().unanswered() <= kMemoriesMax);
     SLUICE_CHECK(!ipcp.is_member() || ipcp.address() != Address{});
     SLUICE_CHECK(nodes_[i].model.bound() <= kFlowsMax);
 }

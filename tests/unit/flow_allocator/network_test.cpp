@@ -89,7 +89,7 @@ class Network {
             CHECK(node->allocator.names() == 0);
             CHECK(node->ports.in_use() == 0);
             CHECK(node->ceps.in_use() == 0);
-            CHECK(node->allocator.deletions() == 0);
+            CHECK(node->allocator.unanswered() == 0);
             CHECK(node->allocator.next_deadline().is_never());
         }
         CHECK(held_[0].empty());

@@ -209,8 +209,8 @@ struct Two {
     }
     bool nothing_is_left() {
         return a.allocator.flows() + b.allocator.flows() + a.ports.in_use() + b.ports.in_use() +
-                   a.ceps.in_use() + b.ceps.in_use() + a.allocator.deletions() +
-                   b.allocator.deletions() ==
+                   a.ceps.in_use() + b.ceps.in_use() + a.allocator.unanswered() +
+                   b.allocator.unanswered() ==
                0;
     }
 };

@@ -163,7 +163,7 @@ TEST_CASE("a member that has begun anew is asked whether it has the flow") {
     CHECK(rina::check(a.sent()));
     two.exchange();
     CHECK(a.out.empty());
-    CHECK(a.allocator.deletions() == 0);
+    CHECK(a.allocator.unanswered() == 0);
     CHECK(a.allocator.flows() == 1);
     // Somebody else's answer is none.
     a.allocator.on_member_moved(now, "b.IPCP", Two::kB, true, a.out);
@@ -174,7 +174,7 @@ TEST_CASE("a member that has begun anew is asked whether it has the flow") {
     a.allocator.on_read_r(now, Two::kB, id, -1, a.out);
     CHECK(a.one<Shut>().port == a.one<FlowDeallocated>().port);
     CHECK(a.one<FlowDeallocated>().reason == rina::Reason::peer_restarted);
-    CHECK(a.allocator.deletions() == 0);
+    CHECK(a.allocator.unanswered() == 0);
 }
 
 TEST_CASE("a member that has begun anew and does not answer has no flow") {
@@ -212,7 +212,7 @@ TEST_CASE("who is asked before it has its answer has the flow") {
     b.allocator.on_member_moved(now, "a.IPCP", Two::kA, true, b.out);
     two.exchange();
     CHECK(b.out.empty());
-    CHECK(b.allocator.deletions() == 0);
+    CHECK(b.allocator.unanswered() == 0);
     a.allocator.on_message(now, Two::kB, answer, a.out);
     CHECK(a.all<FlowAllocated>().size() == 1);
 }

@@ -154,7 +154,7 @@ constexpr Knob kKnobs[] = {
         "flow-allocation", "half_open_max", 0, 100'000,
         "requests of one member that wait for an application"),
     knob<kOne, &T::flows, &Flows::memories_max>("flow-allocation", "memories_max", 0, 10'000'000,
-                                                "ended flows that are remembered"),
+                                                "ended flows, and messages without an answer"),
     knob<kOne, &T::flows, &Flows::refuse_without_cube>(
         "flow-allocation", "refuse_without_cube", 0, 1,
         "flows that no QoS cube promises; rlite makes them"),

@@ -290,7 +290,7 @@ void FlowAllocator::forget(Instant now, Flow& flow) {
     flows_.erase(flow.port);
 }
 
-// ---- deletions ---------------------------------------------------------------------------------
+// ---- deletions and questions -------------------------------------------------------------------
 
 // The request that `flow` came from, as far as it tells this flow from others.
 rina::FlowRequest FlowAllocator::identity_of(const Flow& flow) const {
@@ -339,13 +339,14 @@ void FlowAllocator::send_delete(Instant now, rina::Address to, std::uint64_t por
     out.add(SendFlowMessage{to, std::move(request)});
 }
 
-FlowAllocator::Deletion* FlowAllocator::send_again_until_answered(
+// nullptr: too much is not answered already, and this is not said again.
+FlowAllocator::Unanswered* FlowAllocator::send_again_until_answered(
     Instant now, rina::Address to, const rina::CdapMessage& message, unsigned times) {
-    if (deletions_.size() >= config_.memories_max) return nullptr;
-    Deletion& deletion = deletions_[message.invoke_id];
-    deletion = {to, message, 1, times, now + config_.delete_retry, 0, {}};
-    timers_.push({deletion.deadline, static_cast<std::uint32_t>(message.invoke_id), 0});
-    return &deletion;
+    if (unanswered_.size() >= config_.memories_max) return nullptr;
+    Unanswered& said = unanswered_[message.invoke_id];
+    said = {to, message, 1, times, now + config_.delete_retry, {}, 0};
+    timers_.push({said.deadline, static_cast<std::uint32_t>(message.invoke_id), 0});
+    return &said;
 }
 
 // To the address that it was made with: nowhere else is its other end.
@@ -354,11 +355,11 @@ void FlowAllocator::ask_whether_there(Instant now, const Flow& flow, FlowOutbox&
     rina::CdapMessage question =
         message(rina::OpCode::read, directory_.next_invoke_id(), &value);
     question.obj_name += fmt::format("/{}", flow.peer_port);
-    Deletion* const asked =
+    Unanswered* const asked =
         send_again_until_answered(now, flow.peer, question, config_.questions_max);
     if (asked == nullptr) return;
-    asked->serial = flow.serial;
-    asked->port = flow.port;
+    asked->flow = flow.port;
+    asked->flow_serial = flow.serial;
     out.add(SendFlowMessage{flow.peer, std::move(question)});
 }
 
@@ -372,8 +373,8 @@ void FlowAllocator::set_deadline(Flow& flow, Instant at) {
 // Timers are not taken out when they are no longer wanted, but passed over when they come up.
 bool FlowAllocator::is_current(const Timer& timer) const noexcept {
     if (timer.serial == 0) {
-        const auto at = deletions_.find(static_cast<std::int32_t>(timer.id));
-        return at != deletions_.end() && at->second.deadline == timer.at;
+        const auto at = unanswered_.find(static_cast<std::int32_t>(timer.id));
+        return at != unanswered_.end() && at->second.deadline == timer.at;
     }
     const auto at = flows_.find(PortId{static_cast<std::uint32_t>(timer.id)});
     return at != flows_.end() && at->second.serial == timer.serial &&
@@ -395,7 +396,7 @@ void FlowAllocator::on_timeout(Instant now, FlowOutbox& out) {
         const Timer timer = timers_.top();
         timers_.pop();
         if (timer.serial == 0)
-            on_deletion_timeout(now, static_cast<std::int32_t>(timer.id), out);
+            on_unanswered_timeout(now, static_cast<std::int32_t>(timer.id), out);
         else
             on_flow_timeout(now, flows_.find(PortId{static_cast<std::uint32_t>(timer.id)})->second,
                             out);
@@ -435,21 +436,20 @@ void FlowAllocator::on_flow_timeout(Instant now, Flow& flow, FlowOutbox& out) {
     }
 }
 
-void FlowAllocator::on_deletion_timeout(Instant now, std::int32_t invoke_id, FlowOutbox& out) {
-    Deletion& deletion = deletions_.find(invoke_id)->second;
-    if (deletion.sent >= deletion.sent_max) {
-        const Deletion over = std::move(deletion);
-        deletions_.erase(invoke_id);
-        if (over.serial != 0) return not_there(now, over, false, out);
+void FlowAllocator::on_unanswered_timeout(Instant now, std::int32_t invoke_id, FlowOutbox& out) {
+    Unanswered& said = unanswered_.find(invoke_id)->second;
+    if (said.sent >= said.sent_max) {
+        const Unanswered over = std::move(said);
+        unanswered_.erase(invoke_id);
+        if (over.is_question()) return not_there(now, over, false, out);
         ++stats_.deletes_abandoned;
         return;
     }
-    out.add(SendFlowMessage{deletion.to, deletion.message});
-    if (deletion.serial == 0) ++stats_.deletes_repeated;
-    deletion.deadline =
-        now + config_.delete_retry * (std::int64_t{1} << std::min(deletion.sent, 16u));
-    ++deletion.sent;
-    timers_.push({deletion.deadline, static_cast<std::uint32_t>(invoke_id), 0});
+    out.add(SendFlowMessage{said.to, said.message});
+    if (!said.is_question()) ++stats_.deletes_repeated;
+    said.deadline = now + config_.delete_retry * (std::int64_t{1} << std::min(said.sent, 16u));
+    ++said.sent;
+    timers_.push({said.deadline, static_cast<std::uint32_t>(invoke_id), 0});
 }
 
 // ---- what was ----------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ struct FlowAllocatorConfig {
     Duration accept_timeout = Duration::seconds(4);
     Duration flow_del_wait = Duration::seconds(4);
     Duration create_retry = Duration::seconds(1);
-    Duration delete_retry = Duration::seconds(1);  // doubled from one time to the next
+    Duration delete_retry = Duration::seconds(1);  // of questions, too; doubled each time
     unsigned deletes_max = 7;   // over a minute altogether
     unsigned questions_max = 4;  // whether a flow is there still; a quarter of a minute altogether
     unsigned cancels_max = 6;   // to whom may be rlite; over half a minute altogether
@@ -79,7 +79,7 @@ struct FlowAllocatorConfig {
     std::size_t flows_max = 60'000;
     std::size_t half_open_max = 64;         // requests of one member that wait for an application
     std::size_t flows_of_member_max = 60'000;
-    std::size_t memories_max = 65'536;      // of ended flows, and deletions without an answer
+    std::size_t memories_max = 65'536;      // of ended flows, and messages without an answer
     bool refuse_without_cube = false;  // false: like rlite, which promises nothing but gives a flow
     std::uint32_t hop_count = 0;       // goes with requests; nobody forwards them (rlite: 0)
 };
@@ -104,9 +104,10 @@ enum class FlowIgnored : std::uint8_t {
 inline constexpr std::size_t kFlowIgnoredCount = 14;
 std::string_view to_string(FlowIgnored reason) noexcept;
 
+// Since the start.
 struct FlowAllocatorStats {
-    std::uint64_t requests_sent = 0, requests_received = 0;
-    std::uint64_t allocated = 0, failed = 0, deallocated = 0;
+    std::uint64_t requests_sent = 0, requests_received = 0;  // repeated ones received, too
+    std::uint64_t allocated = 0, failed = 0, deallocated = 0;  // flows, at this end
     std::uint64_t creates_repeated = 0, deletes_repeated = 0, deletes_abandoned = 0;
     std::array<std::uint64_t, kFlowIgnoredCount> ignored{};
 
@@ -129,15 +130,15 @@ struct FlowInfo {
     FlowState state = FlowState::asking;
     bool initiator = false;
     rina::CepId cep{};
-    std::optional<rina::CepId> peer_cep;
-    std::uint64_t peer_port = 0;
-    rina::Address peer{};
+    std::optional<rina::CepId> peer_cep;  // none until the peer has answered
+    std::uint64_t peer_port = 0;          // 0 until then
+    rina::Address peer{};                 // when the flow was made
     std::string peer_ipcp;
     rina::AppName local, remote;
     rina::QosId qos{};   // in its PDUs
     rina::QosId cube{};  // that it is admitted to
-    std::uint64_t bandwidth_bps = 0;
-    bool extended = false;  // terms beyond rlite's
+    std::uint64_t bandwidth_bps = 0;  // as asked for; 0: none
+    bool extended = false;            // terms beyond rlite's
 };
 
 class FlowAllocator {
@@ -154,6 +155,9 @@ class FlowAllocator {
 
     // ---- the user ----
     // Afterwards comes exactly one FlowAllocated or FlowFailed, unless the user deallocates first.
+    // ENOENT: nobody has `remote`; EHOSTUNREACH: who has it has no address yet; EINVAL: no flow can
+    // be like that; ENOTSUP: no cube promises it, and refuse_without_cube is set; EAGAIN: too many
+    // flows, here or by the admission policy, or no id is free.
     Result<PortId> allocate(Instant now, const rina::AppName& local, const rina::AppName& remote,
                             const FlowSpec& spec, std::uint32_t cookie, FlowOutbox& out);
     // FlowAllocated follows at once. ENOENT: no such request (any more).
@@ -204,7 +208,8 @@ class FlowAllocator {
         for (const auto& [port, flow] : flows_) f(info(flow));
     }
     std::size_t flows() const noexcept { return flows_.size(); }
-    std::size_t deletions() const noexcept { return deletions_.size(); }
+    // Of what is sent until it is answered: deletions, and questions whether a flow is there.
+    std::size_t unanswered() const noexcept { return unanswered_.size(); }
     std::size_t members() const noexcept { return members_.size(); }
     // Different ones, of applications and IPC processes.
     std::size_t names() const noexcept { return app_names_.size() + ipcp_names_.size(); }
@@ -262,15 +267,18 @@ class FlowAllocator {
         std::size_t half_open = 0;
         bool is_sluice = false;  // it has said something that rlite does not say
     };
-    struct Deletion {
+    // An M_DELETE or an M_READ of ours, sent again until its answer comes.
+    struct Unanswered {
         rina::Address to{};
         rina::CdapMessage message;
-        unsigned sent = 1;
+        unsigned sent = 1;  // times
         unsigned sent_max = 1;
         Instant deadline{};
-        // If it is no deletion but a question: about this one.
-        std::uint64_t serial = 0;
-        PortId port{};
+        // Of an M_READ, the flow that it asks about; an M_DELETE's is gone.
+        PortId flow{};
+        std::uint64_t flow_serial = 0;  // 0: an M_DELETE
+
+        bool is_question() const noexcept { return flow_serial != 0; }
     };
     // One request, for as long as something about it may still come.
     struct RequestKey {
@@ -298,8 +306,9 @@ class FlowAllocator {
     };
     struct Timer {
         Instant at{};
-        std::uint64_t id = 0;  // a port-id and the flow's serial number, or a deletion's invoke id
-        std::uint64_t serial = 0;  // 0: a deletion
+        // A port-id and the flow's serial number, or the invoke id of what is not answered.
+        std::uint64_t id = 0;
+        std::uint64_t serial = 0;  // 0: what is not answered
         bool operator>(const Timer& o) const noexcept { return at > o.at; }
     };
     struct Terms {
@@ -321,17 +330,17 @@ class FlowAllocator {
     void forget(Instant now, Flow& flow);
     void no_longer_half_open(Flow& flow);
 
-    // deletions, timers (flow_allocator.cpp)
+    // what is said until it is answered, timers (flow_allocator.cpp)
     void say_deleted(Instant now, const Flow& flow, FlowOutbox& out);
     void cancel(Instant now, const Flow& flow, FlowOutbox& out);
     void send_delete(Instant now, rina::Address to, std::uint64_t port,
                      const rina::FlowRequest* value, unsigned times, FlowOutbox& out);
-    Deletion* send_again_until_answered(Instant now, rina::Address to,
-                                        const rina::CdapMessage& message, unsigned times);
+    Unanswered* send_again_until_answered(Instant now, rina::Address to,
+                                          const rina::CdapMessage& message, unsigned times);
     rina::FlowRequest identity_of(const Flow& flow) const;
     void set_deadline(Flow& flow, Instant at);
     void on_flow_timeout(Instant now, Flow& flow, FlowOutbox& out);
-    void on_deletion_timeout(Instant now, std::int32_t invoke_id, FlowOutbox& out);
+    void on_unanswered_timeout(Instant now, std::int32_t invoke_id, FlowOutbox& out);
     bool is_current(const Timer& timer) const noexcept;
     void prune_timers() noexcept;
 
@@ -350,7 +359,7 @@ class FlowAllocator {
     bool is_answer_to(const Flow& flow, const rina::FlowRequest& answer) const;
     void accepted(Instant now, Flow& flow, const rina::FlowRequest& answer, FlowOutbox& out);
     void ask_whether_there(Instant now, const Flow& flow, FlowOutbox& out);
-    void not_there(Instant now, const Deletion& question, bool answered, FlowOutbox& out);
+    void not_there(Instant now, const Unanswered& question, bool answered, FlowOutbox& out);
     void peer_gone(Instant now, Flow& flow, rina::Reason reason, FlowOutbox& out);
     Flow* find_deleted(Instant now, rina::Address from, std::uint64_t port,
                        const rina::FlowRequest* value);
@@ -391,7 +400,7 @@ class FlowAllocator {
     std::unordered_map<std::int32_t, PortId> asked_;  // by the invoke id
     std::unordered_map<PeerPort, PortId, PeerPortHash> incoming_;
     std::unordered_map<rina::Address, Member> members_;
-    std::unordered_map<std::int32_t, Deletion> deletions_;
+    std::unordered_map<std::int32_t, Unanswered> unanswered_;  // by the invoke id
     std::deque<Ended> ended_order_;
     std::unordered_map<RequestKey, Instant, RequestHash> ended_;
     std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;

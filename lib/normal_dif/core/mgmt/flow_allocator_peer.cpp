@@ -344,11 +344,11 @@ void FlowAllocator::on_delete(Instant now, rina::Address from, std::uint64_t por
 
 void FlowAllocator::on_delete_r(Instant now, rina::Address from, std::int32_t invoke_id) {
     last_ = now;
-    const auto at = deletions_.find(invoke_id);
-    if (at == deletions_.end()) return ignore(FlowIgnored::unknown_flow);
+    const auto at = unanswered_.find(invoke_id);
+    if (at == unanswered_.end()) return ignore(FlowIgnored::unknown_flow);
     if (at->second.to != from) return ignore(FlowIgnored::not_the_peer);
-    if (at->second.serial != 0) return ignore(FlowIgnored::bad_message);
-    deletions_.erase(at);
+    if (at->second.is_question()) return ignore(FlowIgnored::bad_message);
+    unanswered_.erase(at);
 }
 
 void FlowAllocator::on_read(rina::Address from, std::uint64_t port, const rina::FlowRequest* value,
@@ -370,12 +370,12 @@ void FlowAllocator::on_read(rina::Address from, std::uint64_t port, const rina::
 void FlowAllocator::on_read_r(Instant now, rina::Address from, std::int32_t invoke_id,
                               std::int32_t result, FlowOutbox& out) {
     last_ = now;
-    const auto at = deletions_.find(invoke_id);
-    if (at == deletions_.end()) return ignore(FlowIgnored::unknown_flow);
+    const auto at = unanswered_.find(invoke_id);
+    if (at == unanswered_.end()) return ignore(FlowIgnored::unknown_flow);
     if (at->second.to != from) return ignore(FlowIgnored::not_the_peer);
-    if (at->second.serial == 0) return ignore(FlowIgnored::bad_message);
-    const Deletion question = std::move(at->second);
-    deletions_.erase(at);
+    if (!at->second.is_question()) return ignore(FlowIgnored::bad_message);
+    const Unanswered question = std::move(at->second);
+    unanswered_.erase(at);
     if (result != 0) not_there(now, question, true, out);
 }
 
@@ -420,8 +420,8 @@ void FlowAllocator::on_member_gone(Instant now, rina::Address member, FlowOutbox
         at->second.is_sluice = false;
         if (at->second.flows == 0) members_.erase(at);
     }
-    for (auto at = deletions_.begin(); at != deletions_.end();)
-        at = at->second.to == member ? deletions_.erase(at) : std::next(at);
+    for (auto at = unanswered_.begin(); at != unanswered_.end();)
+        at = at->second.to == member ? unanswered_.erase(at) : std::next(at);
     for (const PortId port : ports_where([&](const Flow& f) { return f.peer == member; }))
         peer_gone(now, *flow_at(port), rina::Reason::peer_unresponsive, out);
 }
@@ -442,10 +442,11 @@ void FlowAllocator::on_member_moved(Instant now, std::string_view ipcp, rina::Ad
     }
 }
 
-void FlowAllocator::not_there(Instant now, const Deletion& question, bool answered,
+void FlowAllocator::not_there(Instant now, const Unanswered& question, bool answered,
                               FlowOutbox& out) {
-    Flow* const flow = flow_at(question.port);
-    if (flow == nullptr || flow->serial != question.serial || flow->state != FlowState::allocated)
+    Flow* const flow = flow_at(question.flow);
+    if (flow == nullptr || flow->serial != question.flow_serial ||
+        flow->state != FlowState::allocated)
         return;
     // There may be no way to it at the moment, and the flow at its end.
     if (!answered) say_deleted(now, *flow, out);
