@@ -317,6 +317,20 @@ TEST_CASE("our flows from before our own address changed are gone") {
     CHECK(b.one<SendFlowMessage>().to == Two::kA);
 }
 
+TEST_CASE("a flow that is closing when our own address changes is deleted at the peer, too") {
+    Responder r;
+    Node& b = r.b;
+    const PortId open = r.accepted(from_a(1), 3);
+    REQUIRE(b.allocator.deallocate(r.two.now, open, b.out));
+    b.clear();
+    b.allocator.on_own_move(r.two.now, b.out);
+    CHECK(b.one<Unbind>().port == open);
+    const SendFlowMessage said = b.one<SendFlowMessage>();
+    CHECK(said.to == Two::kA);
+    CHECK(said.message.op == OpCode::remove);
+    CHECK(b.allocator.flows() == 0);
+}
+
 // ---- answers ------------------------------------------------------------------------------------
 
 namespace {

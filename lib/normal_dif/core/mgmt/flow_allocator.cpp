@@ -260,6 +260,15 @@ void FlowAllocator::unbind(Instant now, Flow& flow, FlowOutbox& out) {
     forget(now, flow);
 }
 
+// Of a flow whose user is gone. The message last: from then on the peer may use its ids for another
+// flow.
+void FlowAllocator::close(Instant now, Flow& flow, FlowOutbox& out) {
+    out.add(Unbind{flow.port, flow.cep});
+    say_deleted(now, flow, out);
+    ++stats_.deallocated;
+    forget(now, flow);
+}
+
 void FlowAllocator::no_longer_half_open(Flow& flow) {
     if (flow.state == FlowState::requested) --members_[flow.peer].half_open;
 }
@@ -423,11 +432,7 @@ void FlowAllocator::on_flow_timeout(Instant now, Flow& flow, FlowOutbox& out) {
             fail_flow(now, flow, rina::Reason::timed_out, "not accepted in time", out);
             return;
         case FlowState::closing:
-            // The message last: from then on the peer may use its ids for another flow.
-            out.add(Unbind{flow.port, flow.cep});
-            say_deleted(now, flow, out);
-            ++stats_.deallocated;
-            forget(now, flow);
+            close(now, flow, out);
             return;
         default:
             // Nobody repeats the request any more.

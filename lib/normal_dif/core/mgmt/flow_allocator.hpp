@@ -327,6 +327,7 @@ class FlowAllocator {
     enum class Tell : std::uint8_t { nobody, cancelled, deleted };
     void stop_asking(Instant now, Flow& flow, Tell tell, FlowOutbox& out);
     void unbind(Instant now, Flow& flow, FlowOutbox& out);
+    void close(Instant now, Flow& flow, FlowOutbox& out);
     void forget(Instant now, Flow& flow);
     void no_longer_half_open(Flow& flow);
 

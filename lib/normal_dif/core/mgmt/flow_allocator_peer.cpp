@@ -457,6 +457,11 @@ void FlowAllocator::on_own_move(Instant now, FlowOutbox& out) {
     last_ = now;
     for (const PortId port : ports_where([](const Flow&) { return true; })) {
         Flow& flow = *flow_at(port);
+        // Its deletion would have been said a moment later, and is not heard of otherwise.
+        if (flow.state == FlowState::closing) {
+            close(now, flow, out);
+            continue;
+        }
         if (flow.state == FlowState::allocated) say_deleted(now, flow, out);
         peer_gone(now, flow, rina::Reason::peer_restarted, out);
     }
