@@ -266,6 +266,13 @@ TEST_CASE("our own number is above whatever is said of us") {
     CHECK(plain.own().version == 0);
 }
 
+TEST_CASE("who has the greatest address that there is has a name, too") {
+    NeighborTable table("a.IPCP");
+    create(table, numbered("b.IPCP", ~std::uint64_t{0}, 1, 1));
+    CHECK(table.name_of(Address{~std::uint64_t{0}}) == "b.IPCP");
+    CHECK_FALSE(table.name_of(Address{~std::uint64_t{0} - 1}));
+}
+
 TEST_CASE("several lies in one message are outnumbered together") {
     NeighborTable table("a.IPCP", {}, nullptr, 5);
     table.set_own(Address{2}, {});

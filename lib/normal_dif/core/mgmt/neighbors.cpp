@@ -264,7 +264,9 @@ std::optional<std::string_view> NeighborTable::name_of(rina::Address address) co
     if (address == rina::Address{0}) return std::nullopt;
     std::optional<std::string_view> best;
     if (own_.address == address) best = self_;
-    auto at = by_address_.lower_bound({rina::Address{address.value + 1}, {}});
+    // The first behind it; behind the greatest address there is none.
+    const rina::Address next{address.value + 1};
+    auto at = next == rina::Address{0} ? by_address_.end() : by_address_.lower_bound({next, {}});
     if (at != by_address_.begin() && (--at)->first == address && (!best || at->second > *best))
         best = at->second;
     return best;

@@ -28,13 +28,14 @@
 namespace sluice::mgmt {
 
 struct NeighborLimits {
-    std::size_t entries_max = 65536;
-    std::size_t lower_difs_max = 32;
-    std::uint32_t updates_per_entry_max = 8;  // until the next tick
+    std::size_t entries_max = 65536;  // members, ourselves apart
+    std::size_t lower_difs_max = 32;  // of one member
+    // From one tick to the next:
+    std::uint32_t updates_per_entry_max = 8;
     std::uint32_t updates_per_sender_max = 131072;
-    std::uint32_t corrections_max = 8;
+    std::uint32_t corrections_max = 8;  // of what others say of us
     Duration no_return = Duration::seconds(30);  // to what an entry was before
-    Duration refresh = Duration::seconds(30);
+    Duration refresh = Duration::seconds(30);    // our own entry is told again so often
 };
 
 class NeighborTable {
