@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -265,6 +266,13 @@ class World {
 };
 
 rina::AppName app(const std::string& text) { return rina::AppName{text, {}, {}, {}}; }
+
+TEST_CASE("invoke ids begin again before they would be negative") {
+    constexpr std::int32_t kLast = std::numeric_limits<std::int32_t>::max();
+    CHECK(next_invoke_id_after(1) == 2);
+    CHECK(next_invoke_id_after(kLast - 1) == kLast);
+    CHECK(next_invoke_id_after(kLast) == 1);
+}
 
 TEST_CASE("Two nodes are a DIF", "[ipcp]") {
     World w(2, {{0, 1}});

@@ -21,7 +21,7 @@ const char* to_string(SessionError error) noexcept {
 }
 
 std::int32_t CdapSession::next_id(bool answered) {
-    ++last_id_;
+    last_id_ = next_invoke_id_after(last_id_);
     if (faults::is_active(faults::Fault::invoke_id_reused) && last_id_ > 8) last_id_ = 2;
     if (answered) {
         // Answers to older ones are not waited for any more.

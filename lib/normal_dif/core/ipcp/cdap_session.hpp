@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -20,6 +21,12 @@ enum class SessionError : std::uint8_t {
 };
 inline constexpr std::size_t kSessionErrorCount = 5;
 const char* to_string(SessionError error) noexcept;
+
+// The invoke id after `last`. 0 is none, and there are no negative ones: CDAP has them in an int32,
+// which rlite compares and counts up as it is.
+constexpr std::int32_t next_invoke_id_after(std::int32_t last) noexcept {
+    return last == std::numeric_limits<std::int32_t>::max() ? 1 : last + 1;
+}
 
 // The CDAP session with the neighbour at the other end of one N-1 flow: its state and the invoke
 // ids, by the rules that rlite's receiver (CDAPConn there) enforces. Ours are the same, but for

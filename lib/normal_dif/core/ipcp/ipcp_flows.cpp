@@ -1,4 +1,3 @@
-#include <limits>
 #include <utility>
 #include <variant>
 
@@ -146,8 +145,7 @@ bool Ipcp::is_registered_here(const rina::AppName& application) const {
 }
 
 std::int32_t Ipcp::next_invoke_id() {
-    constexpr std::int32_t kLast = std::numeric_limits<std::int32_t>::max();
-    a_data_id_ = a_data_id_ == kLast ? 1 : a_data_id_ + 1;
+    a_data_id_ = next_invoke_id_after(a_data_id_);
     return a_data_id_;
 }
 
