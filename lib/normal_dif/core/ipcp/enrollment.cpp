@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "normal_dif/core/faults.hpp"
+#include "normal_dif/core/mgmt/changes.hpp"
 #include "rina/rlite_name.hpp"
 
 namespace sluice::mgmt {
@@ -14,14 +15,6 @@ using rmt::N1PortId;
 namespace {
 
 constexpr std::int32_t kFailed = -1;
-
-// An IPC process is called by one string between neighbours: the parts of its name, with bars.
-rina::AppName name_of(const std::string& text) {
-    if (auto name = rina::parse_rlite_name(text)) return std::move(*name);
-    rina::AppName plain;
-    plain.process = text;
-    return plain;
-}
 
 const rina::EnrollmentInfo* info_of(const rina::RibObject& object) {
     return std::get_if<rina::EnrollmentInfo>(&object);
@@ -86,7 +79,7 @@ void Enrollment::connect(Instant now, Adjacency& a) {
     a.deadline = now + options_.timers.connect_retry;
     // Who has told its name is called by it, also if it was asked for as the DIF.
     const std::string& peer = a.auth.responder.empty() ? a.peer : a.auth.responder;
-    CdapMessage m = a.session.connect(options_.name, name_of(peer));
+    CdapMessage m = a.session.connect(options_.name, app_name_of(peer));
     if (options_.auth.is_wanted()) Authenticator::attach(a.auth, m);
     send(a, m);
 }

@@ -1,7 +1,6 @@
 #include "normal_dif/core/ipcp/ipcp.hpp"
 
 #include <algorithm>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -16,10 +15,6 @@ using rina::OpCode;
 using rmt::N1PortId;
 
 namespace {
-
-// In one message: with names as long as they may be, it still fits the 8 KiB that rlite reads.
-constexpr std::size_t kEntriesInMessage = 10;
-constexpr std::size_t kMessageBytes = 7 * 1024;  // of entries, where we count them
 
 // Management messages may be lost on the way through the DIF, so what we registered gets a new
 // number now and then, as link states do; rlite takes that for news and passes it on.
@@ -40,10 +35,6 @@ Result<> check(const IpcpConfig& c) {
     return {};
 }
 
-// News takes a while through the DIF: tables that changed just now may well differ.
-constexpr Duration kSettled = Duration::seconds(2);
-constexpr unsigned kUnansweredMax = 3;  // then it is taken for somebody who does not compare
-
 // In rest as long as a PDU lives that names them, and longer.
 constexpr Duration kIdRest = Duration::seconds(10);
 
@@ -60,50 +51,9 @@ FlowAllocatorConfig flow_config(const IpcpConfig& config) {
     return out;
 }
 
-rina::AppName name_of(const std::string& text) {
-    auto name = rina::parse_rlite_name(text);
-    return name ? std::move(*name) : rina::AppName{text, {}, {}, {}};
-}
-
-// How many bytes of a message an entry takes at most.
-std::size_t bytes_of(const rina::NeighborCandidate& c) {
-    std::size_t bytes = 32 + c.process.size() + c.instance.size();
-    for (const std::string& dif : c.lower_difs) bytes += 4 + dif.size();
-    return bytes;
-}
-std::size_t bytes_of(const rina::LowerFlow& f) {
-    return 48 + f.local_node.size() + f.remote_node.size();
-}
-std::size_t bytes_of(const rina::DftEntry& e) {
-    const rina::AppName& name = e.application;
-    return 56 + name.process.size() + name.instance.size() + name.entity.size() +
-           name.entity_instance.size() + e.ipcp.size();
-}
-std::size_t bytes_of(const rina::AddrAllocRequest& r) { return 32 + r.requestor.size(); }
-
-// What an entry is about.
-std::string key_of(const rina::NeighborCandidate& c) { return node_name(c); }
-std::string key_of(const rina::LowerFlow& f) { return f.local_node + '\n' + f.remote_node; }
-std::string key_of(const rina::DftEntry& e) {
-    return rina::rlite_name(e.application) + '\n' + e.ipcp;
-}
-std::string key_of(const rina::AddrAllocRequest& r) { return fmt::to_string(r.address.value); }
-
 bool has_route(const std::vector<rmt::Route>& routes, Address destination) {
     return std::any_of(routes.begin(), routes.end(),
                        [&](const rmt::Route& r) { return r.destination == destination; });
-}
-
-template <typename List>
-rina::RibName list_name() {
-    if constexpr (std::is_same_v<List, rina::NeighborCandidateList>)
-        return rina::rib::kNeighbors;
-    else if constexpr (std::is_same_v<List, rina::LowerFlowList>)
-        return rina::rib::kRouting;
-    else if constexpr (std::is_same_v<List, rina::DftSlice>)
-        return rina::rib::kDft;
-    else
-        return rina::rib::kAddresses;
 }
 
 }  // namespace
@@ -137,7 +87,7 @@ Result<std::unique_ptr<Ipcp>> Ipcp::create(Instant now, IpcpConfig config) {
 Ipcp::Ipcp(Instant now, IpcpConfig config, std::unique_ptr<RoutingPolicy> routing,
            Authenticator auth)
     : config_(std::move(config)),
-      enrollment_({name_of(config_.name), config_.dif, config_.enroller, config_.timers,
+      enrollment_({app_name_of(config_.name), config_.dif, config_.enroller, config_.timers,
                    std::move(auth)},
                   *this),
       own_values_(config_.shared == nullptr ? std::make_unique<SharedValues>(config_.seed)
@@ -243,7 +193,7 @@ void Ipcp::make_rib() {
     add_table<rina::LowerFlowList>(
         rina::rib::kRouting, "link states", [this](Action action, const rina::LowerFlowList& list) {
             const auto changes = lfdb_.apply(context_.now, action, list, context_.peer);
-            flood<rina::LowerFlowList>(context_.now, changes, rina::rib::kRouting, context_.port);
+            flood<rina::LowerFlowList>(context_.now, changes, context_.port);
             if (changes.changed) routes_dirty(context_.now);
         });
     add_table<rina::DftSlice>(
@@ -251,7 +201,7 @@ void Ipcp::make_rib() {
         [this](Action action, const rina::DftSlice& slice) {
             flood<rina::DftSlice>(context_.now,
                                   dft_.apply(context_.now, action, slice, context_.peer),
-                                  rina::rib::kDft, context_.port);
+                                  context_.port);
         });
     add_table<rina::AddrAllocRequest>(
         rina::rib::kAddressClaim, "an address that somebody claims",
@@ -286,107 +236,11 @@ void Ipcp::object_message(Instant now, N1PortId port, const std::string& peer,
     }
 }
 
-// ---- telling others ----
-
-template <typename List, typename Object>
-void Ipcp::tell(N1PortId port, OpCode op, rina::RibName object,
-                const std::vector<Object>& entries) {
-    if constexpr (std::is_same_v<List, Object>) {
-        for (const Object& entry : entries)
-            enrollment_.send_request(port, op, object, rina::value_of(entry));
-    } else {
-        List list;
-        std::vector<Object>& batch = entries_of(list);
-        std::size_t bytes = 0;
-        const auto send = [&] {
-            if (!batch.empty()) enrollment_.send_request(port, op, object, rina::value_of(list));
-            batch.clear();
-            bytes = 0;
-        };
-        for (const Object& entry : entries) {
-            const std::size_t more = bytes_of(entry);
-            if (config_.gather.ns == 0 ? batch.size() >= kEntriesInMessage
-                                       : bytes + more > kMessageBytes)
-                send();
-            batch.push_back(entry);
-            bytes += more;
-        }
-        send();
-    }
-}
-
-template <typename List, typename Object>
-void Ipcp::flood(Instant now, const Changes<Object>& changes, rina::RibName object,
-                 std::optional<N1PortId> from) {
-    // Also by changes that nobody is told of, as when the age of an entry ends. What is only
-    // told again from time to time is no change.
-    if (changes.changed || !changes.silent()) digests_.reset();
-    if (changes.changed) changed_at_ = now;
-    if (changes.silent()) return;
-    // Claims do not wait: how long they may be objected to is counted from now.
-    if constexpr (!std::is_same_v<List, Object>) {
-        if (config_.gather.ns > 0) {
-            // Who becomes a neighbour later is told everything.
-            if (ports_.empty()) return;
-            auto& news = std::get<Held<List>>(held_).news;
-            for (const Object& o : changes.create) news.push_back({OpCode::create, o, from});
-            for (const Object& o : changes.remove) news.push_back({OpCode::remove, o, from});
-            for (const Object& o : changes.create_all) news.push_back({OpCode::create, o, {}});
-            for (const Object& o : changes.remove_all) news.push_back({OpCode::remove, o, {}});
-            held_until_ = std::min(held_until_, now + config_.gather);
-            return;
-        }
-    }
-    for (const Enrollment::View& a : enrollment_.adjacencies()) {
-        if (a.step != Enrollment::Step::up) continue;
-        if (from != a.port || faults::is_active(faults::Fault::flood_goes_back)) {
-            tell<List>(a.port, OpCode::create, object, changes.create);
-            tell<List>(a.port, OpCode::remove, object, changes.remove);
-        }
-        tell<List>(a.port, OpCode::create, object, changes.create_all);
-        tell<List>(a.port, OpCode::remove, object, changes.remove_all);
-    }
-}
-
-template <typename List>
-void Ipcp::tell_held() {
-    auto news = std::exchange(std::get<Held<List>>(held_).news, {});
-    if (news.empty()) return;
-    // Only the last of what happened to an entry: to tell of a member's address that was another
-    // for a moment would make those further on doubt what it came back to.
-    std::set<std::string> later;
-    for (auto one = news.rbegin(); one != news.rend(); ++one)
-        one->over = !later.insert(key_of(one->object)).second;
-    std::erase_if(news, [](const auto& one) { return one.over; });
-    std::vector<EntryOf<List>> batch;
-    for (const Enrollment::View& a : enrollment_.adjacencies()) {
-        if (a.step != Enrollment::Step::up) continue;
-        OpCode op = OpCode::create;
-        const auto send = [&] {
-            tell<List>(a.port, op, list_name<List>(), batch);
-            batch.clear();
-        };
-        for (const auto& one : news) {
-            if (one.from == a.port) continue;
-            if (one.op != op) send();
-            op = one.op;
-            batch.push_back(one.object);
-        }
-        send();
-    }
-}
-
-void Ipcp::tell_all_held() {
-    held_until_ = Instant::never();
-    tell_held<rina::NeighborCandidateList>();
-    tell_held<rina::LowerFlowList>();
-    tell_held<rina::DftSlice>();
-    tell_held<rina::AddrAllocEntries>();
-}
+// ---- what follows from news ----
 
 void Ipcp::members_changed(Instant now, const NeighborTable::Changed& changes,
                            std::optional<N1PortId> from) {
-    flood<rina::NeighborCandidateList>(now, changes, rina::rib::kNeighbors, from);
+    flood<rina::NeighborCandidateList>(now, changes, from);
     if (changes.changed) routes_dirty(now);
     for (const auto* const gone : {&changes.remove, &changes.remove_all})
         for (const rina::NeighborCandidate& member : *gone)
@@ -398,8 +252,8 @@ void Ipcp::members_changed(Instant now, const NeighborTable::Changed& changes,
 
 void Ipcp::carry_out(Instant now, const AddressAllocator::Output& out,
                      std::optional<N1PortId> from) {
-    flood<rina::AddrAllocRequest>(now, out.claims, rina::rib::kAddressClaim, from);
-    flood<rina::AddrAllocEntries>(now, out.entries, rina::rib::kAddresses, from);
+    flood<rina::AddrAllocRequest>(now, out.claims, from);
+    flood<rina::AddrAllocEntries>(now, out.entries, from);
     for (const rina::AddrAllocRequest& nack : out.nacks) {
         const auto to = members_.address_of(nack.requestor);
         if (!to) continue;
@@ -507,17 +361,11 @@ void Ipcp::adjacency_up(Instant now, N1PortId port, const std::string& peer, boo
     lost_.erase(peer);
     std::vector<N1PortId>& ports = ports_[peer];
     ports.push_back(port);
-    // Soon for the first time: what crossed is settled, and what was lost at the start is much.
-    syncs_[port] = {now + kSettled * 2, {}, 0};
+    begin_sync(now, port);
     members_.set_enrolled(peer, true);
-    flood<rina::LowerFlowList>(now, lfdb_.add_neighbor(now, peer), rina::rib::kRouting,
-                               std::nullopt);
-    tell<rina::NeighborCandidateList>(port, OpCode::create, rina::rib::kNeighbors,
-                                      members_.snapshot());
-    tell<rina::LowerFlowList>(port, OpCode::create, rina::rib::kRouting, lfdb_.snapshot(now));
-    tell<rina::DftSlice>(port, OpCode::create, rina::rib::kDft, dft_.snapshot(now));
-    tell<rina::AddrAllocEntries>(port, OpCode::create, rina::rib::kAddresses,
-                                 addresses_.snapshot());
+    flood<rina::LowerFlowList>(now, lfdb_.add_neighbor(now, peer), std::nullopt);
+    for (std::size_t table = 0; table < TableDigests::kTables; ++table)
+        tell_table(now, port, table);
     routes_dirty(now);
     actions_.push_back(NeighborEvent{peer, true, {}});
 }
@@ -548,8 +396,7 @@ void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, A
         if (ports.empty()) {
             ports_.erase(peer);
             members_.set_enrolled(peer, false);
-            flood<rina::LowerFlowList>(now, lfdb_.remove_neighbor(now, peer), rina::rib::kRouting,
-                                       std::nullopt);
+            flood<rina::LowerFlowList>(now, lfdb_.remove_neighbor(now, peer), std::nullopt);
             if (lost && lower != lower_of_.end() && config_.reconnect.ns != 0)
                 lost_[peer] = {lower->second, now + config_.reconnect};
         }
@@ -591,11 +438,11 @@ Result<> Ipcp::disconnect(Instant now, const std::string& neighbor) {
 }
 
 void Ipcp::register_application(Instant now, const rina::AppName& name) {
-    flood<rina::DftSlice>(now, dft_.add(now, name), rina::rib::kDft, std::nullopt);
+    flood<rina::DftSlice>(now, dft_.add(now, name), std::nullopt);
 }
 
 void Ipcp::unregister_application(Instant now, const rina::AppName& name) {
-    flood<rina::DftSlice>(now, dft_.remove(now, name), rina::rib::kDft, std::nullopt);
+    flood<rina::DftSlice>(now, dft_.remove(now, name), std::nullopt);
     flows_.on_unregister(now, name, flow_out_);
     take_flow_actions();
 }
@@ -636,9 +483,9 @@ void Ipcp::tick(Instant now) {
     tick_at_ = now + kManagementTick;
     // In rlite's order: who compares what is sent has less to explain.
     const auto links = lfdb_.tick(now);
-    flood<rina::LowerFlowList>(now, links, rina::rib::kRouting, std::nullopt);
+    flood<rina::LowerFlowList>(now, links, std::nullopt);
     if (links.changed) routes_dirty(now);
-    flood<rina::DftSlice>(now, dft_.tick(now), rina::rib::kDft, std::nullopt);
+    flood<rina::DftSlice>(now, dft_.tick(now), std::nullopt);
     members_changed(now, members_.tick(now), std::nullopt);
     addresses_.tick();
     send_digests(now);
@@ -647,67 +494,6 @@ void Ipcp::tick(Instant now) {
         own_claim_ = addresses_.begin(now, members_, out, true);
         carry_out(now, out, std::nullopt);
     }
-}
-
-// ---- comparing with neighbours ----
-
-const TableDigests& Ipcp::digests(Instant now) {
-    if (!digests_)
-        digests_ = TableDigests{{digest_of(members_.snapshot()), digest_of(lfdb_.snapshot(now)),
-                                 digest_of(dft_.snapshot(now)), digest_of(addresses_.snapshot())}};
-    return *digests_;
-}
-
-void Ipcp::send_digests(Instant now) {
-    if (config_.sync.ns == 0 || !member_ || faults::is_active(faults::Fault::no_digests)) return;
-    for (const Enrollment::View& a : enrollment_.adjacencies()) {
-        if (a.step != Enrollment::Step::up) continue;
-        const auto sync = syncs_.find(a.port);
-        if (sync == syncs_.end()) continue;
-        compare(now, a.port, sync->second);
-        if (now < sync->second.at || sync->second.unanswered >= kUnansweredMax) continue;
-        sync->second.at = now + config_.sync;
-        ++sync->second.unanswered;
-        enrollment_.send_request(a.port, OpCode::write, kDigestObject, encode(digests(now)));
-    }
-}
-
-void Ipcp::on_digests(const CdapMessage& message) {
-    if (config_.sync.ns == 0) return;
-    const auto theirs = digests_in(message.value);
-    const auto sync = syncs_.find(context_.port);
-    if (!theirs || sync == syncs_.end()) return bad(IpcpDrop::bad_object);
-    sync->second.unanswered = 0;
-    if (!sync->second.theirs) sync->second.heard = context_.now;
-    sync->second.theirs = theirs;
-    compare(context_.now, context_.port, sync->second);
-}
-
-void Ipcp::compare(Instant now, N1PortId port, Sync& sync) {
-    if (!sync.theirs) return;
-    const TableDigests& ours = digests(now);
-    // What changes all the time would never be compared, but for the end of patience.
-    const bool settled = now >= changed_at_ + kSettled || now >= sync.heard + config_.sync / 2;
-    if (*sync.theirs != ours && !settled) return;
-    const TableDigests theirs = *std::exchange(sync.theirs, std::nullopt);
-    // Not in answer to each: who says another one every time could make us talk all day.
-    if (theirs == ours || now < sync.tell_from) return;
-    sync.tell_from = now + config_.sync / 2;
-    const auto differs = [&](std::size_t table) {
-        if (theirs.of[table] == ours.of[table]) return false;
-        ++tables_told_again_;
-        return true;
-    };
-    if (differs(0))
-        tell<rina::NeighborCandidateList>(port, OpCode::create, rina::rib::kNeighbors,
-                                          members_.snapshot());
-    if (differs(1))
-        tell<rina::LowerFlowList>(port, OpCode::create, rina::rib::kRouting, lfdb_.snapshot(now));
-    if (differs(2))
-        tell<rina::DftSlice>(port, OpCode::create, rina::rib::kDft, dft_.snapshot(now));
-    if (differs(3))
-        tell<rina::AddrAllocEntries>(port, OpCode::create, rina::rib::kAddresses,
-                                     addresses_.snapshot());
 }
 
 void Ipcp::call_again(Instant now) {

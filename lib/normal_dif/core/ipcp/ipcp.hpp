@@ -78,7 +78,7 @@ struct IpcpConfig {
     std::vector<std::string> lower_difs;     // that it is registered in
     rina::Address address{1};
     bool first = false;                      // there is a DIF as soon as it is there
-    bool enroller = true;
+    bool enroller = true;                    // lets others join
     rina::PciFormat format = rina::kDefaultFormat;
     EnrollmentTimers timers;
     AuthConfig auth;  // of neighbours
@@ -268,6 +268,23 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     Result<> tune(Instant now, const IpcpTunables& wanted);
     Result<> set_cube_parameter(std::string_view name, std::string_view value);
 
+    // ipcp_news.cpp
+    // To all neighbours but `from`, as the changes say; the object is the List's own.
+    template <typename List, typename Object>
+    void flood(Instant now, const Changes<Object>& changes, std::optional<rmt::N1PortId> from);
+    template <typename List>
+    void tell_held();
+    void tell_all_held();
+    template <typename List, typename Object>
+    void tell(rmt::N1PortId port, rina::OpCode op, const std::vector<Object>& entries);
+    void tell_table(Instant now, rmt::N1PortId port, std::size_t table);
+    void begin_sync(Instant now, rmt::N1PortId port);
+    const TableDigests& digests(Instant now);
+    void send_digests(Instant now);
+    void on_digests(const rina::CdapMessage& message);
+    struct Sync;
+    void compare(Instant now, rmt::N1PortId port, Sync& sync);
+
     void make_rib();
     template <typename List, typename Apply>
     void add_table(rina::RibName object, const char* help, Apply apply);
@@ -277,15 +294,6 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
         rmt::N1PortId port{};
         std::string peer;
     };
-    template <typename List, typename Object>
-    void flood(Instant now, const Changes<Object>& changes, rina::RibName object,
-               std::optional<rmt::N1PortId> from);
-    template <typename List>
-    void tell_held();
-    void tell_all_held();
-    template <typename List, typename Object>
-    void tell(rmt::N1PortId port, rina::OpCode op, rina::RibName object,
-              const std::vector<Object>& entries);
     void carry_out(Instant now, const AddressAllocator::Output& out,
                    std::optional<rmt::N1PortId> from);
     void set_address(Instant now, rina::Address address);
@@ -301,11 +309,6 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     void send_a_data(rina::Address to, rina::CdapMessage message);
     void tick(Instant now);
     void member_restarted(Instant now, rmt::N1PortId port, const std::string& name);
-    const TableDigests& digests(Instant now);
-    void send_digests(Instant now);
-    void on_digests(const rina::CdapMessage& message);
-    struct Sync;
-    void compare(Instant now, rmt::N1PortId port, Sync& sync);
     void call_again(Instant now);
     void bad(IpcpDrop why) noexcept { ++drops_[static_cast<std::size_t>(why)]; }
 

@@ -1,6 +1,7 @@
 #include "normal_dif/core/mgmt/changes.hpp"
 
-#include "rina/names.hpp"
+#include <utility>
+
 #include "rina/rlite_name.hpp"
 
 namespace sluice::mgmt {
@@ -20,6 +21,11 @@ std::string_view to_string(Refusal refusal) noexcept {
 bool is_node_name(std::string_view name) noexcept {
     return !name.empty() && name.size() <= rina::kNameBytesMax &&
            !rina::has_control_character(name);
+}
+
+rina::AppName app_name_of(const std::string& node) {
+    auto name = rina::parse_rlite_name(node);
+    return name ? std::move(*name) : rina::AppName{node, {}, {}, {}};
 }
 
 }  // namespace sluice::mgmt

@@ -3,8 +3,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
+
+#include "rina/names.hpp"
 
 // What the databases of layer management have in common: how they say what became of a message.
 namespace sluice::mgmt {
@@ -62,5 +65,7 @@ struct Changes {
 
 // Neither empty nor longer than a name may be, and nothing that terminals would act upon.
 bool is_node_name(std::string_view name) noexcept;
+// Members are called by one string: the parts of the name, with bars.
+rina::AppName app_name_of(const std::string& node);
 
 }  // namespace sluice::mgmt
