@@ -2,16 +2,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
+#include "base/action_list.hpp"
 #include "base/types.hpp"
-#include "rina/names.hpp"
+#include "rina/shim_flow.hpp"
 
-// What the Ethernet shim wants done, in the order in which the caller carries it out. The names are
-// those of the UDP shim, so that one driver serves both.
+// What the Ethernet shim wants done, in the order in which the caller carries it out.
 
 namespace sluice::shim_eth {
 
@@ -21,46 +19,15 @@ using FlowHandle = StrongId<struct EthFlowTag, std::uint32_t>;
 struct SendFrame {  // a whole frame, without padding and frame check sequence
     std::vector<std::byte> bytes;
 };
-// A peer has sent the first frame: answer with accept() or refuse(). Frames that come before the
-// answer have the verdict `hold`.
-struct FlowRequested {
-    FlowHandle flow{};
-    rina::AppName local;
-    rina::AppName remote;
-};
-struct FlowAllocated {
-    FlowHandle flow{};
-    std::uint32_t cookie = 0;
-    std::uint32_t max_sdu = 0;
-};
-// An allocation ended without a flow, or a request was withdrawn. Held frames are to be dropped.
-struct FlowFailed {
-    FlowHandle flow{};
-    std::uint32_t cookie = 0;
-    rina::Reason reason = rina::Reason::ok;
-    std::string text;
-};
-// Nothing gets through, but the flow is kept: FlowUp will follow, or the user deallocates.
-struct FlowDown {
-    FlowHandle flow{};
-    rina::Reason why = rina::Reason::ok;
-};
-struct FlowUp {
-    FlowHandle flow{};
-};
+using FlowRequested = rina::shim_flow::Requested<FlowHandle>;
+using FlowAllocated = rina::shim_flow::Allocated<FlowHandle>;
+using FlowFailed = rina::shim_flow::Failed<FlowHandle>;
+using FlowDown = rina::shim_flow::Down<FlowHandle>;
+using FlowUp = rina::shim_flow::Up<FlowHandle>;
 
 using Action =
     std::variant<SendFrame, FlowRequested, FlowAllocated, FlowFailed, FlowDown, FlowUp>;
 
-struct Outbox {
-    std::vector<Action> actions;
-
-    template <typename T>
-    void add(T action) {
-        actions.emplace_back(std::move(action));
-    }
-    void clear() noexcept { actions.clear(); }
-    bool empty() const noexcept { return actions.empty(); }
-};
+using Outbox = ActionList<Action>;
 
 }  // namespace sluice::shim_eth

@@ -2,10 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <variant>
 #include <vector>
 
+#include "base/action_list.hpp"
 #include "base/types.hpp"
 #include "rina/names.hpp"
 
@@ -93,16 +93,7 @@ using Action = std::variant<SetEpochs, Bind, Grant, Unbind, SendControl, FlowReq
                             FlowAllocated, FlowFailed, FlowDeallocated, DeviceUp, DeviceDown>;
 
 // One call of the state machine adds at most a few actions for each channel of the device, so what
-// a peer can make it say at once has a bound. The caller carries out and clears.
-struct Outbox {
-    std::vector<Action> actions;
-
-    template <typename T>
-    void add(T action) {
-        actions.emplace_back(std::move(action));
-    }
-    void clear() noexcept { actions.clear(); }
-    bool empty() const noexcept { return actions.empty(); }
-};
+// a peer can make it say at once has a bound.
+using Outbox = ActionList<Action>;
 
 }  // namespace sluice::shim_hv

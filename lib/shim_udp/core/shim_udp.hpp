@@ -198,7 +198,6 @@ class Shim {
     bool is_resolving(const rina::AppName& name) const noexcept;
     SocketId open_socket(const Endpoint& local, bool listens, FlowHandle flow);
     void close_socket(SocketId socket);
-    void bind_app(Instant now, App& app, const IpAddress& address);
     void fail_app(Apps::iterator app, std::string text);
     void try_request(Instant now, FlowHandle handle, Flow& flow);
     void allocated(Instant now, FlowHandle handle, Flow& flow);

@@ -3,10 +3,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <variant>
-#include <vector>
 
+#include "base/action_list.hpp"
 #include "base/types.hpp"
 #include "normal_dif/core/mgmt/flow_policies.hpp"
 #include "rina/cdap.hpp"
@@ -85,16 +84,7 @@ using FlowAction = std::variant<SendFlowMessage, Bind, SetPeer, Drain, Shut, Unb
                                 FlowAllocated, FlowFailed, FlowDeallocated>;
 
 // A message of a peer adds at most a handful; on_member_gone(), on_unregister() and on_timeout() as
-// many for each flow that they end. The caller carries out and clears.
-struct FlowOutbox {
-    std::vector<FlowAction> actions;
-
-    template <typename T>
-    void add(T action) {
-        actions.emplace_back(std::move(action));
-    }
-    void clear() noexcept { actions.clear(); }
-    bool empty() const noexcept { return actions.empty(); }
-};
+// many for each flow that they end.
+using FlowOutbox = ActionList<FlowAction>;
 
 }  // namespace sluice::mgmt
