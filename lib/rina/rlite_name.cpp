@@ -50,4 +50,17 @@ std::string rlite_name(const AppName& name) {
     return text;
 }
 
+Result<std::string> checked_rlite_name(const AppName& name, std::size_t bytes_max) {
+    if (name.process.empty()) return fail(EINVAL, "an application's name must not be empty");
+    for (const std::string* part :
+         {&name.process, &name.instance, &name.entity, &name.entity_instance})
+        if (!is_name_part(*part))
+            return fail(EINVAL, "a part of a name has a bar or a control character in it");
+    std::string text = rlite_name(name);
+    if (text.size() > bytes_max)
+        return fail(ENAMETOOLONG, "the name {} has {} bytes, at most {} are possible here", text,
+                    text.size(), bytes_max);
+    return text;
+}
+
 }  // namespace sluice::rina

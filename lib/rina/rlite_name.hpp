@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -23,5 +24,9 @@ Result<AppName> parse_rlite_name(std::string_view text);
 
 // The parts must be is_name_part() each, as those of a parsed name are.
 std::string rlite_name(const AppName& name);
+
+// The same of any name: EINVAL: nothing in it, or a part that is no is_name_part(); ENAMETOOLONG:
+// over `bytes_max` in this form.
+Result<std::string> checked_rlite_name(const AppName& name, std::size_t bytes_max);
 
 }  // namespace sluice::rina

@@ -17,17 +17,7 @@ using rina::AppName;
 using rina::Reason;
 
 Result<std::string> wire_name(const AppName& name) {
-    for (const std::string* part :
-         {&name.process, &name.instance, &name.entity, &name.entity_instance})
-        if (!rina::is_name_part(*part))
-            return fail(EINVAL, "a part of the name {} has a bar or a control character in it",
-                        name.to_string());
-    std::string text = rina::rlite_name(name);
-    if (name.process.empty()) return fail(EINVAL, "an application's name must not be empty");
-    if (text.size() > rina::kRinaArpNameBytesMax)
-        return fail(ENAMETOOLONG, "the name {} has {} bytes, at most {} fit into RINA-ARP", text,
-                    text.size(), rina::kRinaArpNameBytesMax);
-    return text;
+    return rina::checked_rlite_name(name, rina::kRinaArpNameBytesMax);
 }
 
 // Only of names that have passed parse_rlite_name() or come from wire_name().

@@ -17,17 +17,8 @@ namespace {
 using rina::AppName;
 using rina::Reason;
 
-Result<> check_name(const AppName& name) {
-    if (name.process.empty()) return fail(EINVAL, "an application's name must not be empty");
-    for (const std::string* part :
-         {&name.process, &name.instance, &name.entity, &name.entity_instance})
-        if (!rina::is_name_part(*part))
-            return fail(EINVAL, "a part of a name has a bar or a control character in it");
-    const std::string text = rina::rlite_name(name);
-    if (text.size() > rina::kNameBytesMax)
-        return fail(ENAMETOOLONG, "the name {} has {} bytes, at most {} are possible", text,
-                    text.size(), rina::kNameBytesMax);
-    return {};
+Result<std::string> text_of(const AppName& name) {
+    return rina::checked_rlite_name(name, rina::kNameBytesMax);
 }
 
 }  // namespace
@@ -86,8 +77,7 @@ bool Shim::is_resolving(const AppName& name) const noexcept {
 }
 
 Result<> Shim::register_app(Instant now, const AppName& name) {
-    SLUICE_TRY_VOID(check_name(name));
-    const std::string text = rina::rlite_name(name);
+    SLUICE_TRY(const std::string text, text_of(name));
     if (std::any_of(apps_.begin(), apps_.end(), [&name](const App& a) { return a.name == name; }))
         return fail(EEXIST, "{} is registered on this shim already", text);
     if (apps_.size() >= kAppsMax)
@@ -168,7 +158,7 @@ void Shim::on_unresolved(Instant now, const AppName& name, std::string_view why)
 
 void Shim::on_named(Instant now, const IpAddress& address, const AppName& name) {
     // A resolver is not to be trusted with what it says: reverse zones are anybody's.
-    const bool usable = check_name(name).has_value();
+    const bool usable = text_of(name).has_value();
     for (auto& [handle, flow] : flows_) {
         if (flow.state != State::arriving || flow.named || flow.peer.address != address) continue;
         flow.named = true;
@@ -215,9 +205,8 @@ void Shim::on_socket_failed(Instant now, SocketId socket, std::string_view why) 
 
 Result<FlowHandle> Shim::allocate(Instant now, const AppName& local, const AppName& remote,
                                   std::uint32_t cookie) {
-    SLUICE_TRY_VOID(check_name(local));
-    SLUICE_TRY_VOID(check_name(remote));
-    const std::string to = rina::rlite_name(remote);
+    SLUICE_TRY_VOID(text_of(local));
+    SLUICE_TRY(const std::string to, text_of(remote));
     if (!link_up_) return fail(ENETDOWN, "no flow to {} is possible: the link is down", to);
     if (flows_.size() >= kFlowsMax)
         return fail(ENOSPC, "no flow to {} is possible: there are {} already", to, flows_.size());

@@ -31,6 +31,20 @@ TEST_CASE("names that are refused") {
     CHECK(parse_rlite_name(std::string(255, 'a')).has_value());
 }
 
+TEST_CASE("names of applications that go to the wire in this form") {
+    const auto message = [](const AppName& name) {
+        const auto text = checked_rlite_name(name, 6);
+        return text ? std::string() : text.error().message;
+    };
+    CHECK(*checked_rlite_name({"a/b", "", "c", ""}, 6) == "a/b||c");
+    CHECK(message({"", "1", "", ""}) == "an application's name must not be empty");
+    for (const AppName& name : {AppName{"a|b", "", "", ""}, AppName{"a", "\x1b", "", ""},
+                                AppName{"a", "", "|", ""}, AppName{"a", "", "", "\n"}})
+        CHECK(message(name) == "a part of a name has a bar or a control character in it");
+    CHECK(message({"a/b", "12", "c", ""}) ==
+          "the name a/b|12|c has 8 bytes, at most 6 are possible here");
+}
+
 TEST_CASE("what terminals act upon") {
     CHECK(has_control_character(std::string_view("a\0b", 3)));
     CHECK(has_control_character("\x7f"));
