@@ -3,7 +3,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 
-#include "bytes.hpp"
+#include "../bytes.hpp"
 #include "rina/objects.hpp"
 
 using namespace sluice;

@@ -2,7 +2,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "bytes.hpp"
+#include "../bytes.hpp"
 #include "rina/inet_checksum.hpp"
 
 using namespace sluice;

@@ -2,7 +2,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "bytes.hpp"
+#include "../bytes.hpp"
 
 using namespace sluice::rina;
 using sluice::test::Bytes;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "../shim_node.hpp"
 #include "rina/rlite_name.hpp"
 #include "shim_eth/core/shim_eth.hpp"
 
@@ -54,32 +55,9 @@ inline Config config_of(const MacAddress& mac) {
     return config;
 }
 
-// A shim with its link up and its time.
-struct Node {
-    Outbox out;
-    Shim shim;
-    Instant now = Instant{1000};
+struct Node : test::ShimNode<Shim, Config, Outbox> {
+    explicit Node(const Config& config = config_of(kOurs)) : ShimNode(config) {}
 
-    explicit Node(const Config& config = config_of(kOurs)) : shim(config, out) {
-        shim.set_link(now, true);
-    }
-
-    template <typename T>
-    std::vector<T> taken() {
-        std::vector<T> found;
-        for (const Action& action : out.actions)
-            if (const T* one = std::get_if<T>(&action)) found.push_back(*one);
-        return found;
-    }
-    // The only action there is.
-    template <typename T>
-    T only() {
-        REQUIRE(out.actions.size() == 1);
-        REQUIRE(std::holds_alternative<T>(out.actions[0]));
-        T one = std::get<T>(out.actions[0]);
-        out.clear();
-        return one;
-    }
     Verdict gets(const Bytes& frame) { return shim.on_frame(now, frame); }
     Drop drops(const Bytes& frame) {
         const Verdict verdict = gets(frame);
@@ -87,16 +65,6 @@ struct Node {
         REQUIRE(shim.dropped(verdict.drop) > 0);
         REQUIRE(out.empty());
         return verdict.drop;
-    }
-    // Lets time pass, with every timer on its way.
-    void pass(Duration span) {
-        const Instant until = now + span;
-        while (shim.next_deadline() <= until) {
-            now = shim.next_deadline();
-            shim.on_timeout(now);
-        }
-        now = until;
-        shim.on_timeout(now);
     }
     FlowHandle open(const std::string& remote = "b.IPCP", const MacAddress& at = kTheirs) {
         const auto flow = shim.allocate(now, named("a.IPCP"), named(remote), 77);

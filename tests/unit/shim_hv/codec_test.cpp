@@ -2,7 +2,7 @@
 #include <catch2/catch.hpp>
 #include <memory>
 
-#include "bytes.hpp"
+#include "../bytes.hpp"
 #include "rina/names.hpp"
 #include "rina/vmpi.hpp"
 

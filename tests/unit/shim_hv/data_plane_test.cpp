@@ -1,7 +1,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 
-#include "bytes.hpp"
+#include "../bytes.hpp"
 #include "shim_hv/core/data_plane.hpp"
 
 using namespace sluice;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "bytes.hpp"
+#include "../bytes.hpp"
 #include "shim_hv/core/data_plane.hpp"
 #include "shim_hv/core/shim_hv.hpp"
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "../shim_node.hpp"
 #include "rina/rlite_name.hpp"
 #include "shim_udp/core/shim_udp.hpp"
 
@@ -18,30 +19,9 @@ inline rina::AppName named(const std::string& text) { return *rina::parse_rlite_
 inline const IpAddress kOurs = IpAddress::v4(0x0a000001);
 inline const IpAddress kTheirs = IpAddress::v4(0x0a000002);
 
-// A shim with its link up and its time.
-struct Node {
-    Outbox out;
-    Shim shim;
-    Instant now = Instant{1000};
+struct Node : test::ShimNode<Shim, Config, Outbox> {
+    explicit Node(const Config& config = {}) : ShimNode(config) {}
 
-    explicit Node(const Config& config = {}) : shim(config, out) { shim.set_link(now, true); }
-
-    template <typename T>
-    std::vector<T> taken() {
-        std::vector<T> found;
-        for (const Action& action : out.actions)
-            if (const T* one = std::get_if<T>(&action)) found.push_back(*one);
-        return found;
-    }
-    // The only action there is.
-    template <typename T>
-    T only() {
-        REQUIRE(out.actions.size() == 1);
-        REQUIRE(std::holds_alternative<T>(out.actions[0]));
-        T one = std::get<T>(out.actions[0]);
-        out.clear();
-        return one;
-    }
     Verdict gets(SocketId socket, const Endpoint& from, std::size_t size = 10) {
         return shim.on_datagram(now, socket, from, Bytes(size));
     }
@@ -51,15 +31,6 @@ struct Node {
         REQUIRE(shim.dropped(verdict.drop) > 0);
         REQUIRE(out.empty());
         return verdict.drop;
-    }
-    void pass(Duration span) {
-        const Instant until = now + span;
-        while (shim.next_deadline() <= until) {
-            now = shim.next_deadline();
-            shim.on_timeout(now);
-        }
-        now = until;
-        shim.on_timeout(now);
     }
     SocketId listen(const std::string& name = "a.IPCP", const IpAddress& at = kOurs) {
         REQUIRE(shim.register_app(now, named(name)));
