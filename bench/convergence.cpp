@@ -10,10 +10,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <deque>
 #include <fstream>
 #include <functional>
@@ -36,7 +36,6 @@ using namespace sluice;
 using namespace sluice::mgmt;
 using rmt::N1PortId;
 using Edges = std::vector<std::pair<std::size_t, std::size_t>>;
-using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kSampleMax = 64;  // members that are compared entry by entry
 constexpr Duration kCheckEvery = Duration::milliseconds(250);
@@ -47,12 +46,16 @@ struct Options {
     std::string json;
     std::string only;  // topology
     std::size_t nodes = 0;
+    std::size_t nodes_max = 1000;
     Duration delay = Duration::milliseconds(1);
-    double wall_s_max = 600;        // for one event
+    double cpu_s_max = 600;         // for one event
     Duration gather{};
     Duration virtual_max = Duration::seconds(4 * 3600);
     double rss_gib_max = 14;
 };
+
+// Others may use the same core.
+double cpu_s() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 double rss_bytes() {
     std::ifstream statm("/proc/self/statm");
@@ -119,7 +122,7 @@ class World {
     struct Row {
         std::string event;
         std::uint64_t messages = 0, bytes = 0;
-        double virtual_s = 0, wall_s = 0, rss_per_node = 0;
+        double virtual_s = 0, cpu_s = 0, rss_per_node = 0;
         std::string limit;  // what was reached before the event was over
     };
 
@@ -272,11 +275,11 @@ class World {
         row.event = std::move(event);
         const std::uint64_t messages = messages_, bytes = bytes_;
         const Instant begin = now_;
-        checking_ = {};
-        began_ = Clock::now();
+        checking_s_ = 0;
+        began_s_ = cpu_s();
         last_news_ = now_;
         work(row);
-        row.wall_s = wall_s();
+        row.cpu_s = spent_s();
         row.messages = messages_ - messages;
         row.bytes = bytes_ - bytes;
         const Instant end = row.event == "idle_60s" ? now_ : last_news_;
@@ -299,21 +302,18 @@ class World {
                 if (row.limit.empty() && now_ > end) row.limit = "4 h of virtual time";
                 if (!row.limit.empty()) return;
                 if (settled_ < nodes_.size()) continue;
-                const auto before = Clock::now();
+                const double before = cpu_s();
                 const bool good = is_converged();
-                checking_ += Clock::now() - before;
+                checking_s_ += cpu_s() - before;
                 if (good) return;
             }
         });
     }
-    double wall_s() const {
-        const std::chrono::duration<double> spent = Clock::now() - began_ - checking_;
-        return spent.count();
-    }
+    double spent_s() const { return cpu_s() - began_s_ - checking_s_; }
     // What limit there is no going beyond.
     std::string exceeded() const {
-        if (wall_s() > options_.wall_s_max)
-            return fmt::format("{} s of wall time", options_.wall_s_max);
+        if (spent_s() > options_.cpu_s_max)
+            return fmt::format("{} s of CPU time", options_.cpu_s_max);
         if (rss_bytes() > options_.rss_gib_max * (1 << 30))
             return fmt::format("{} GiB of memory", options_.rss_gib_max);
         return {};
@@ -520,8 +520,8 @@ class World {
     std::optional<std::size_t> broken_;
     std::uint64_t messages_ = 0, bytes_ = 0;
     double rss_before_ = 0;
-    Clock::time_point began_;
-    Clock::duration checking_{};
+    double began_s_ = 0;
+    double checking_s_ = 0;
 };
 
 // ---- all of it ---------------------------------------------------------------------------------
@@ -530,8 +530,16 @@ class Report {
   public:
     // False if it stopped at a limit: larger ones will not do better.
     bool measure(const Topology& topology, const Options& options) {
+        if (const double s = expected_s(topology); s > options.cpu_s_max) {
+            World::Row row;
+            row.event = "start";
+            row.limit = fmt::format("not tried, at least {:.0f} s of CPU time expected", s);
+            print(topology, row);
+            return false;
+        }
         World world(topology, options);
         const auto add = [&](const World::Row& row) {
+            if (row.event == "start") before_ = {topology.name, topology.nodes, row.cpu_s};
             print(topology, row);
             return row.limit.empty();
         };
@@ -548,20 +556,33 @@ class Report {
     }
 
   private:
+    struct Start {
+        std::string topology;
+        std::size_t nodes = 0;
+        double cpu_s = 0;
+    };
+
+    // Every node is told of every other one: at least with the square of the nodes.
+    double expected_s(const Topology& t) const {
+        if (before_.topology != t.name) return 0;
+        const double growth = static_cast<double>(t.nodes) / static_cast<double>(before_.nodes);
+        return before_.cpu_s * growth * growth;
+    }
     void print(const Topology& t, const World::Row& r) {
         fmt::print("{:<8} {:>5} nodes {:>5} links  {:<9} {:>10} messages {:>12} bytes "
-                   "{:>8.3f} s virtual {:>7.2f} s wall {:>8.0f} bytes/node{}\n",
+                   "{:>8.3f} s virtual {:>7.2f} s CPU {:>8.0f} bytes/node{}\n",
                    t.name, t.nodes, t.edges.size(), r.event, r.messages, r.bytes, r.virtual_s,
-                   r.wall_s, r.rss_per_node, r.limit.empty() ? "" : "  stopped: " + r.limit);
+                   r.cpu_s, r.rss_per_node, r.limit.empty() ? "" : "  stopped: " + r.limit);
         std::fflush(stdout);
         rows_.push_back(fmt::format(
             R"({{"topology": "{}", "nodes": {}, "links": {}, "event": "{}", "messages": {}, )"
-            R"("bytes": {}, "virtual_s": {:.6f}, "wall_s": {:.3f}, )"
+            R"("bytes": {}, "virtual_s": {:.6f}, "cpu_s": {:.3f}, )"
             R"("rss_bytes_per_node": {:.0f}, "limit": "{}"}})",
-            t.name, t.nodes, t.edges.size(), r.event, r.messages, r.bytes, r.virtual_s, r.wall_s,
+            t.name, t.nodes, t.edges.size(), r.event, r.messages, r.bytes, r.virtual_s, r.cpu_s,
             r.rss_per_node, r.limit));
     }
 
+    Start before_;
     std::vector<std::string> rows_;
 };
 
@@ -580,12 +601,14 @@ std::optional<Options> parse(int argc, char** argv) {
             o.only = argv[i];
         else if (key == "--nodes")
             o.nodes = std::strtoul(argv[i], nullptr, 10);
+        else if (key == "--nodes-max")
+            o.nodes_max = std::strtoul(argv[i], nullptr, 10);
         else if (key == "--delay-us")
             o.delay = Duration::microseconds(std::strtol(argv[i], nullptr, 10));
         else if (key == "--gather-ms")
             o.gather = Duration::milliseconds(std::strtol(argv[i], nullptr, 10));
-        else if (key == "--wall-max-s")
-            o.wall_s_max = std::strtod(argv[i], nullptr);
+        else if (key == "--cpu-max-s")
+            o.cpu_s_max = std::strtod(argv[i], nullptr);
         else if (key == "--rss-max-gib")
             o.rss_gib_max = std::strtod(argv[i], nullptr);
         else
@@ -600,12 +623,14 @@ int main(int argc, char** argv) {
     const std::optional<Options> options = parse(argc, argv);
     if (!options) {
         fmt::print(stderr, "usage: convergence [--quick] [--json FILE] [--topology NAME] "
-                           "[--nodes N] [--delay-us N] [--gather-ms N] [--wall-max-s N] "
-                           "[--rss-max-gib N]\n");
+                           "[--nodes N] [--nodes-max N] [--delay-us N] [--gather-ms N] "
+                           "[--cpu-max-s N] [--rss-max-gib N]\n");
         return EXIT_FAILURE;
     }
-    std::vector<std::size_t> sizes{10, 30, 100, 300};
-    if (!options->quick) sizes.insert(sizes.end(), {1000, 3000, 10000});
+    std::vector<std::size_t> sizes;
+    const std::size_t nodes_max = options->quick ? 300 : options->nodes_max;
+    for (const std::size_t nodes : {10, 30, 100, 300, 1000, 3000, 10000})
+        if (nodes <= nodes_max) sizes.push_back(nodes);
     if (options->nodes != 0) sizes = {options->nodes};
     Report report;
     for (const auto& make : {ring, tree, fat_tree, random_graph}) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -262,18 +263,19 @@ const char* name_of(Congestion congestion) {
 
 }  // namespace
 
-// --quick: one seed instead of ten, or of three for what is there to compare with.
+// --seeds N: of each loss and congestion control. --quick: three.
 int main(int argc, char** argv) {
-    const bool is_quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;
-    if (argc > 2 || (argc == 2 && !is_quick)) {
-        fmt::print(stderr, "goodput: arguments are none or --quick\n");
+    const bool is_quick = argc == 2 && std::strcmp(argv[1], "--quick") == 0;
+    const bool has_seeds = argc == 3 && std::strcmp(argv[1], "--seeds") == 0;
+    const unsigned long seeds = has_seeds ? std::strtoul(argv[2], nullptr, 10) : is_quick ? 3 : 7;
+    if ((argc != 1 && !is_quick && !has_seeds) || seeds == 0) {
+        fmt::print(stderr, "goodput: arguments are none, --quick, or --seeds and a number\n");
         return 2;
     }
     std::string rows;
     bool any_failed = false;
     for (const Congestion congestion :
-         {Congestion::rate_estimate, Congestion::none, Congestion::aimd}) {
-        const unsigned seeds = is_quick ? 1 : congestion == Congestion::rate_estimate ? 10 : 3;
+         {Congestion::rate_estimate, Congestion::none, Congestion::aimd})
         for (const double loss : {0.0, 0.001, 0.01, 0.05})
             for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
                 const Outcome o = std::make_unique<Run>(Case{congestion, loss, seed})->run();
@@ -290,7 +292,6 @@ int main(int argc, char** argv) {
                     o.sender.timeouts, o.lost, o.no_room, o.queue_start_up_ms, o.queue_steady_ms,
                     o.queue_steady_ms_max, o.ns_per_pdu);
             }
-    }
     fmt::print("{{\"goodput\": [{}]}}\n", rows);
     return any_failed ? 1 : 0;
 }

@@ -2,10 +2,11 @@
 
 from .dif import TOPOLOGIES
 from .plot import figure_of, save
+from .process import BenchError
 
 COLOURS = {'rate_estimate': '#0b6fa4', 'none': '#4b8b3b', 'aimd': '#c8511b'}
 EVENTS = {'start': 'the whole DIF starts', 'link_down': 'one link is lost'}
-UNITS = {'messages': 'messages', 'virtual_s': 'virtual time (s)'}
+UNITS = {'messages': 'messages a node', 'virtual_s': 'virtual time (s)'}
 GROUPS = {'efcp': 'EFCP', 'relay': 'RMT', 'codec': 'codecs', 'scheduler': 'schedulers'}
 
 
@@ -56,12 +57,17 @@ def _growth(axes, result, event, value):
     fits = {(f['topology'], f['event'], f['value']): f['exponent']
             for f in result.get('growth') or []}
     for topology, mark in zip(TOPOLOGIES, 'os^D'):
-        points = sorted((r['nodes'], r[value]) for r in result['convergence']
+        # Messages are those of a node: what remains of the growth when all work at the same time.
+        per_node = value == 'messages'
+        points = sorted((r['nodes'], r[value] / (r['nodes'] if per_node else 1))
+                        for r in result['convergence']
                         if r['topology'] == topology and r['event'] == event and not r['limit'])
         points = [p for p in points if p[1] > 0]
         if not points:
             continue
         exponent = fits.get((topology, event, value))
+        if exponent is not None and per_node:
+            exponent -= 1
         axes.plot([p[0] for p in points], [p[1] for p in points], marker=mark, markersize=4,
                   linewidth=1, label=topology if exponent is None
                   else f'{topology}: nodes^{exponent:.2f}')
@@ -83,14 +89,23 @@ def _growth(axes, result, event, value):
 def draw(result, path):
     costs = [r for r in result['rows'] if r['group'] in GROUPS and 'calibrator_ns' in r]
     grown = result.get('convergence') or []
-    height = 0.2 * len(costs) + 1.5
-    heights = [height, 4] + ([3.6] * len(EVENTS) if grown else [])
+    panels = []  # height, and what draws it in a row of the grid
+    if costs:
+        panels.append((0.2 * len(costs) + 1.5, lambda at: _costs(at(), costs)))
+    if result.get('goodput'):
+        panels.append((4, lambda at: _goodput(at(), result['goodput'])))
+    for event in EVENTS if grown else ():
+        panels.append((3.6, lambda at, event=event: [
+            _growth(at(column), result, event, value)
+            for column, value in enumerate(('messages', 'virtual_s'))]))
+    if not panels:
+        raise BenchError(f'--svg: {", ".join(result["parts"])} has no figure')
+    heights = [height for height, _ in panels]
     pyplot, figure, title = figure_of(result, (11, sum(heights) + 1))
-    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
-    _costs(figure.add_subplot(grid[0, :]), costs)
-    _goodput(figure.add_subplot(grid[1, :]), result['goodput'])
-    for row, event in enumerate(EVENTS if grown else ()):
-        for column, value in enumerate(('messages', 'virtual_s')):
-            _growth(figure.add_subplot(grid[2 + row, column]), result, event, value)
-    title(f'The normal DIF\'s cores, {result["repetitions"]} runs')
+    grid = figure.add_gridspec(len(panels), 2, height_ratios=heights)
+    for row, (_, panel) in enumerate(panels):
+        panel(lambda column=None, row=row: figure.add_subplot(
+            grid[row, slice(None) if column is None else column]))
+    rounds = f', {result["rounds"]} rounds' if 'rounds' in result else ''
+    title(f'The normal DIF\'s cores{rounds}')
     save(pyplot, figure, path)

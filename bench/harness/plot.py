@@ -73,7 +73,10 @@ def figure_of(result, size):
 
 def save(pyplot, figure, path):
     figure.tight_layout()
-    figure.savefig(path, format='svg', metadata={'Date': None})
+    if path.endswith('.png'):
+        figure.savefig(path, format='png', dpi=120)
+    else:
+        figure.savefig(path, format='svg', metadata={'Date': None})
     pyplot.close(figure)
 
 
