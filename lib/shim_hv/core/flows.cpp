@@ -96,20 +96,9 @@ void ShimHv::SluiceMachine::close(Instant now, Flow& flow, Reason reason, Outbox
     if (ignores_identity()) forget(now, flow);
 }
 
-Result<> ShimHv::SluiceMachine::accept(Instant now, FlowHandle handle, std::uint32_t cookie,
-                                       Outbox& out) {
-    Flow* flow = find(handle);
-    if (flow == nullptr || flow->state != FlowState::offered)
-        return fail(ESRCH, "flow {} waits for no answer", handle.value);
-    flow->state = FlowState::allocated;
-    flow->cookie = cookie;
-    flow->since = now;
-    flow->deadline = Instant::never();
-    bind(*flow, out);
-    send_about(*flow, vmpi::Type::allocate_resp, Reason::ok, false, out);
-    out.add(Grant{flow->channel, flow->generation});
-    out.add(FlowAllocated{flow->handle, flow->cookie, limits_.max_sdu_tx});
-    return {};
+void ShimHv::SluiceMachine::send_acceptance(const Flow& flow, Outbox& out) {
+    send_about(flow, vmpi::Type::allocate_resp, Reason::ok, false, out);
+    out.add(Grant{flow.channel, flow.generation});
 }
 
 // ---- messages ----------------------------------------------------------------------------------

@@ -88,19 +88,8 @@ void ShimHv::IratiMachine::close(Instant now, Flow& flow, Reason reason, Outbox&
     forget(now, flow);
 }
 
-Result<> ShimHv::IratiMachine::accept(Instant now, FlowHandle handle, std::uint32_t cookie,
-                                      Outbox& out) {
-    Flow* flow = find(handle);
-    if (flow == nullptr || flow->state != FlowState::offered)
-        return fail(ESRCH, "flow {} waits for no answer", handle.value);
-    flow->state = FlowState::allocated;
-    flow->cookie = cookie;
-    flow->since = now;
-    flow->deadline = Instant::never();
-    bind(*flow, out);
-    respond(flow->channel, true, out);
-    out.add(FlowAllocated{flow->handle, flow->cookie, limits_.max_sdu_tx});
-    return {};
+void ShimHv::IratiMachine::send_acceptance(const Flow& flow, Outbox& out) {
+    respond(flow.channel, true, out);
 }
 
 // ---- messages ----------------------------------------------------------------------------------

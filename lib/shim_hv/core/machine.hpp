@@ -54,7 +54,6 @@ class ShimHv::Machine {
     virtual void on_control(Instant now, std::span<const std::byte> message, Outbox& out) = 0;
     virtual void on_timeout(Instant now, Outbox& out) = 0;
     virtual Instant next_deadline() const noexcept = 0;
-    virtual Result<> accept(Instant now, FlowHandle flow, std::uint32_t cookie, Outbox& out) = 0;
     void note_frame_seen(Instant now) noexcept { last_seen_ = std::max(last_seen_, now); }
 
     Result<> register_app(const rina::AppName& name);
@@ -62,6 +61,7 @@ class ShimHv::Machine {
     Result<FlowHandle> allocate(Instant now, const rina::AppName& source,
                                 const rina::AppName& destination, std::uint32_t cookie,
                                 Outbox& out);
+    Result<> accept(Instant now, FlowHandle flow, std::uint32_t cookie, Outbox& out);
     Result<> refuse(Instant now, FlowHandle flow, rina::Reason reason, Outbox& out);
     Result<> deallocate(Instant now, FlowHandle flow, Outbox& out);
 
@@ -74,6 +74,8 @@ class ShimHv::Machine {
   protected:
     // Sends the request on flow.channel, which is ours; the flow is bound already.
     virtual void send_request(Instant now, Flow& flow, Outbox& out) = 0;
+    // Of a flow that is bound now.
+    virtual void send_acceptance(const Flow& flow, Outbox& out) = 0;
     virtual void send_refusal(const Flow& flow, rina::Reason reason, Outbox& out) = 0;
     // Tells the peer that an unbound flow is over, and keeps or forgets it as the profile does.
     virtual void close(Instant now, Flow& flow, rina::Reason reason, Outbox& out) = 0;
@@ -125,11 +127,11 @@ class ShimHv::SluiceMachine final : public ShimHv::Machine {
     void on_control(Instant now, std::span<const std::byte> message, Outbox& out) override;
     void on_timeout(Instant now, Outbox& out) override;
     Instant next_deadline() const noexcept override;
-    Result<> accept(Instant now, FlowHandle flow, std::uint32_t cookie, Outbox& out) override;
     DeviceInfo info() const override;
 
   private:
     void send_request(Instant now, Flow& flow, Outbox& out) override;
+    void send_acceptance(const Flow& flow, Outbox& out) override;
     void send_refusal(const Flow& flow, rina::Reason reason, Outbox& out) override;
     void close(Instant now, Flow& flow, rina::Reason reason, Outbox& out) override;
     std::uint32_t draw_channel(Instant now) override;
@@ -184,10 +186,10 @@ class ShimHv::IratiMachine final : public ShimHv::Machine {
     void on_control(Instant now, std::span<const std::byte> message, Outbox& out) override;
     void on_timeout(Instant now, Outbox& out) override;
     Instant next_deadline() const noexcept override;
-    Result<> accept(Instant now, FlowHandle flow, std::uint32_t cookie, Outbox& out) override;
 
   private:
     void send_request(Instant now, Flow& flow, Outbox& out) override;
+    void send_acceptance(const Flow& flow, Outbox& out) override;
     void send_refusal(const Flow& flow, rina::Reason reason, Outbox& out) override;
     void close(Instant now, Flow& flow, rina::Reason reason, Outbox& out) override;
     std::uint32_t draw_channel(Instant now) override;

@@ -202,6 +202,21 @@ Result<FlowHandle> ShimHv::Machine::allocate(Instant now, const rina::AppName& s
     return handle;
 }
 
+Result<> ShimHv::Machine::accept(Instant now, FlowHandle handle, std::uint32_t cookie,
+                                 Outbox& out) {
+    Flow* flow = find(handle);
+    if (flow == nullptr || flow->state != FlowState::offered)
+        return fail(ESRCH, "flow {} waits for no answer", handle.value);
+    flow->state = FlowState::allocated;
+    flow->cookie = cookie;
+    flow->since = now;
+    flow->deadline = Instant::never();
+    bind(*flow, out);
+    send_acceptance(*flow, out);
+    out.add(FlowAllocated{flow->handle, flow->cookie, limits_.max_sdu_tx});
+    return {};
+}
+
 Result<> ShimHv::Machine::refuse(Instant now, FlowHandle handle, rina::Reason reason,
                                  Outbox& out) {
     Flow* flow = find(handle);
