@@ -48,6 +48,7 @@ namespace sluice {
     X(dif_ttl_excessive,        "DIF: PDU with more hops left than the DIF allows")            \
     X(dif_no_route,             "DIF: no entry in the PDU forwarding table")                   \
     X(dif_n1_down,              "DIF: all N-1 ports of the route are down")                    \
+    X(dif_wrong_source,         "DIF: PDU from an address that is not behind its N-1 port")    \
     X(dif_returning,            "DIF: the route leads back to where the PDU came from")        \
     X(dif_queue_full,           "DIF: the queue of the N-1 port was full")                     \
     X(dif_bad_checksum,         "DIF: checksum or CRC is not that of the PDU")                 \

@@ -88,8 +88,10 @@ enum class Fault : std::uint8_t {
     window_ignores_user,
     // An acknowledgement says one more than what came: what was not received is never sent again.
     ack_one_too_many,
+    // A member at the edge of the DIF may send in the name of others.
+    sources_not_checked,
 };
-inline constexpr std::size_t kFaultCount = static_cast<std::size_t>(Fault::ack_one_too_many) + 1;
+inline constexpr std::size_t kFaultCount = static_cast<std::size_t>(Fault::sources_not_checked) + 1;
 
 constexpr std::string_view to_string(Fault fault) noexcept {
     constexpr std::string_view kNames[kFaultCount] = {"none",
@@ -126,7 +128,8 @@ constexpr std::string_view to_string(Fault fault) noexcept {
                                                       "double_address_kept",
                                                       "lies_not_corrected",
                                                       "window_ignores_user",
-                                                      "ack_one_too_many"};
+                                                      "ack_one_too_many",
+                                                      "sources_not_checked"};
     return kNames[static_cast<std::size_t>(fault)];
 }
 

@@ -179,6 +179,8 @@ void Node::act(mgmt::IpcpAction& action) {
         release(r->port);
     } else if (auto* p = std::get_if<mgmt::PublishRoutes>(&action)) {
         SLUICE_CHECK(data_.set_routes(std::move(p->routes)));
+    } else if (auto* o = std::get_if<mgmt::AllowSource>(&action)) {
+        SLUICE_CHECK(data_.set_source(o->port, o->source));
     } else if (auto* c = std::get_if<mgmt::AddressChanged>(&action)) {
         data_.set_address(c->address);
     } else if (auto* b = std::get_if<mgmt::Bind>(&action)) {

@@ -158,6 +158,18 @@ void IpcProcess::on(mgmt::PublishRoutes& p) {
         env_.verdicts.fail("routes", done.error().message);
 }
 
+void IpcProcess::on(mgmt::AddressChanged& c) {
+    // Somebody else has its address: a claim was lost, or the answer.
+    if (has_moved_) ++env_.moved;
+    has_moved_ = true;
+    transfer_.set_address(c.address);
+}
+
+void IpcProcess::on(mgmt::AllowSource& a) {
+    if (auto done = transfer_.set_source(a.port, a.source); !done)
+        env_.verdicts.fail("sources", done.error().message);
+}
+
 void IpcProcess::on(mgmt::Bind& b) {
     b.terms.policies.initial_sequence = config_.first_sequence;
     flows_[b.port].terms = b.terms;

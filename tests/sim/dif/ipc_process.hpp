@@ -92,7 +92,8 @@ class IpcProcess final : public Provider, public FlowUser {
     void on(mgmt::AllocateLowerFlow& a);
     void on(mgmt::ReleaseLowerFlow& r) { remove_port(r.port); }
     void on(mgmt::PublishRoutes& p);
-    void on(mgmt::AddressChanged& c) { transfer_.set_address(c.address); }
+    void on(mgmt::AllowSource& a);
+    void on(mgmt::AddressChanged& c);
     void on(mgmt::NeighborEvent&) {}
     void on(mgmt::PolicyEvent&) {}
     void on(mgmt::Bind& b);
@@ -138,6 +139,7 @@ class IpcProcess final : public Provider, public FlowUser {
     std::map<PortId, Flow> flows_;
     std::map<std::string, FlowUser*> names_;
     bool reads_slowly_ = false;
+    bool has_moved_ = false;  // to the address that it got when it joined
     std::map<PortId, std::uint32_t> unread_;
     Instant armed_ = Instant::never();
     std::uint16_t ttl_ = 0;  // of the PDU that is looked at

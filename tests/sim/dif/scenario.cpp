@@ -57,7 +57,7 @@ const std::map<std::string_view, Setter>& setters() {
         {"releases", set(&S::releases)},       {"late_numbers", set(&S::late_numbers)},
         {"flow_control", set(&S::flow_control)}, {"same_size", set(&S::same_size)},
         {"bandwidth", set(&S::bandwidth)},     {"departs", set(&S::departs)},
-        {"address_clash", set(&S::address_clash)},
+        {"address_clash", set(&S::address_clash)}, {"impostor", set(&S::impostor)},
     };
     return kSetters;
 }
@@ -155,6 +155,7 @@ void Scenario::draw_rarer() {
     bandwidth = rng.chance(0.2);
     if (rng.chance(0.1)) protection = "aes-128-gcm";
     const bool can_die = rng.chance(0.2), can_clash = rng.chance(0.3);
+    impostor = hostile && rng.chance(0.5);
     if (!is_orderly() || nodes < 3) return;
     departs = can_die;
     address_clash = can_clash;
@@ -200,6 +201,7 @@ std::string Scenario::to_string() const {
     say(same_size, "same size");
     say(bandwidth, "bandwidth");
     say(departs, "departs");
+    say(impostor, "impostor");
     say(address_clash, "address clash");
     return fmt::format(
         "{} seed {}: {} of {} nodes, {} level(s), {} bytes PCI, {}, {}; {} Mb/s, {} ms, loss {}, "

@@ -58,6 +58,7 @@ struct Scenario {
     bool same_size = false;     // SDUs of two PDUs each, in order, of flows without retransmission
     bool bandwidth = false;     // some flows ask for some
     bool departs = false;       // in the end the last node dies
+    bool impostor = false;      // the hostile node, if at the edge, speaks for others
     bool address_clash = false;  // one node does not give addresses to those that it lets in
     double safety_s = 60;
     double liveness_s = 150;

@@ -144,6 +144,8 @@ struct Env {
     std::uint64_t next_life = 1;
     std::size_t under_way = 0;  // buffers in rings and on cables
     std::uint64_t messages = 0;     // of management, by all
+    std::uint64_t moved = 0;        // members to other addresses, which ends their flows
+    std::uint64_t given_up = 0;     // flows that had sent the same often enough
 
     Instant now() const noexcept { return clock.now(); }
     void drop(DropReason why) { ++drops[why]; }

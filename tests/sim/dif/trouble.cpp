@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "normal_dif/core/efcp/control_pdu.hpp"
 #include "normal_dif/core/faults.hpp"
 #include "rina/cdap.hpp"
 #include "world.hpp"
@@ -78,7 +81,7 @@ void World::watch_cut(Duration how_long) {
                            // Others tell only whose cable it is; keepalives find out later.
                            scenario_.lower == "wire";
     if (how_long < kSettles || !is_simple) return;
-    constexpr Duration kBefore = Duration::milliseconds(1);
+    static constexpr Duration kBefore = Duration::milliseconds(1);
     env_.clock.after(how_long - kBefore, [this] {
         // Who comes back has old news, which goes when tables are compared.
         const bool is_settled = mended_at_ == Instant{} || env_.now() - mended_at_ >= kCompares;
@@ -171,6 +174,59 @@ Bytes World::forge_malformed(Node& villain) {
     }
     pci.type = static_cast<std::uint8_t>(rina::PduType::ack_flow_control);
     return frame_of(pci, format, Bytes(format.sequence));
+}
+
+bool World::is_at_edge(std::size_t n) const {
+    return std::count_if(links_.begin(), links_.end(), [&](const Link& link) {
+               return link.a == n || link.b == n;
+           }) == 1;
+}
+
+// In the name of the other end of a flow between two others, with all that somebody could know who
+// hears both.
+Bytes World::pose() {
+    if (connections_.empty()) return {};
+    const Connection& c = *connections_[env_.rng.below(connections_.size())];
+    const Connection::End& to = c.ends[env_.rng.below(2)];
+    const Node& node = nodes_[to.node];
+    const efcp::Connection* const flow =
+        node.is_up ? node.levels[0]->data().find(to.flow) : nullptr;
+    if (to.state != Connection::State::open || flow == nullptr) return {};
+    const rina::PciFormat format = scenario_.wide ? rina::kWideFormat : rina::kDefaultFormat;
+    const efcp::ConnectionIds ids = flow->ids();
+    efcp::ControlItem item;
+    rina::Pci& pci = item.pci;
+    pci.source = ids.remote;
+    pci.source_cep = ids.remote_cep;
+    pci.destination = ids.local;
+    pci.destination_cep = ids.local_cep;
+    pci.qos = ids.qos;
+    switch (env_.rng.below(3)) {
+        case 0:
+            pci.type = static_cast<std::uint8_t>(rina::PduType::data);
+            if (env_.rng.chance(0.5)) pci.flags = rina::pci_flag::kDrf;
+            pci.sequence = flow->receiver().next() & format.sequence_mask();
+            return frame_of(pci, format, Bytes(100));
+        case 1: {  // that all has come
+            pci.type = static_cast<std::uint8_t>(rina::PduType::ack_flow_control);
+            pci.length = static_cast<std::uint32_t>(format.bytes() +
+                                                    format.control_bytes());
+            item.fields.ack = env_.rng.below(300);
+            item.fields.new_rwe = ~std::uint64_t{0} >> 1 & format.sequence_mask();
+            Bytes out(pci.length);
+            efcp::write(item, format, out.data());
+            return out;
+        }
+        default: {
+            pci.type = static_cast<std::uint8_t>(rina::PduType::management);
+            pci.source_cep = pci.destination_cep = {};
+            const auto id = static_cast<std::int32_t>(env_.rng.between(1, 1u << 30));
+            rina::CdapMessage over = about(rina::OpCode::remove, rina::rib::kFlow, id);
+            over.obj_name = fmt::format("{}/{}", over.obj_name, env_.rng.below(8));
+            return frame_of(pci, format,
+                            rina::encode(inside_a_data(ids.remote, ids.local, std::move(over))));
+        }
+    }
 }
 
 }  // namespace sluice::sim

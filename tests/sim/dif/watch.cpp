@@ -75,6 +75,8 @@ void Watch::message_to_member(std::span<const std::byte> payload) {
 void Watch::flow_failed(const efcp::Connection& connection) {
     if (connection.sender().has_exhausted_retries())
         env_.verdicts.fail("impatience", "a flow has used up its retries before its time was up");
+    // So often in a row it is lost now and then, where much is.
+    if (connection.sender().stats().timeouts >= 4) ++env_.given_up;
 }
 
 // The first window is one PDU larger (see efcp::WindowPolicy).

@@ -369,6 +369,7 @@ Bytes World::forge(Node& villain) {
 void World::attack() {
     Node& villain = nodes_.back();
     if (!villain.is_up) return;
+    if (scenario_.impostor && is_at_edge(villain.index)) return villain.levels[0]->inject(pose());
     villain.levels[0]->inject(env_.rng.chance(0.3) ? forge_malformed(villain) : forge(villain));
 }
 

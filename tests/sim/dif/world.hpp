@@ -118,6 +118,8 @@ class World {
     void plan_tunings(Duration begin, Duration end);
     void cut(std::size_t link, bool silently, Duration how_long);
     void attack();
+    bool is_at_edge(std::size_t n) const;
+    Bytes pose();
     rina::CdapMessage lie(std::uint64_t kind, const Node& villain, const Node& victim);
     Bytes forge(Node& villain);
     void calm();

@@ -37,6 +37,12 @@ class World {
         std::uint16_t next_port = 0;
         std::vector<std::string> events;
         std::vector<std::string> flow_log;
+        std::map<N1PortId, rina::Address> sources;  // that may come, by port
+        rina::Address source_from(std::size_t peer) const {
+            for (const auto& [port, flow] : flows)
+                if (flow.peer == peer) return sources.at(port);
+            return {};
+        }
     };
 
     World(std::size_t size, const std::vector<std::pair<std::size_t, std::size_t>>& edges,
@@ -191,6 +197,8 @@ class World {
             allocate(i, *a);
         } else if (auto* r = std::get_if<ReleaseLowerFlow>(&action)) {
             release(i, r->port);
+        } else if (auto* o = std::get_if<AllowSource>(&action)) {
+            nodes[i].sources[o->port] = o->source;
         } else if (auto* q = std::get_if<FlowRequested>(&action)) {
             REQUIRE(nodes[i].ipcp->accept_flow(now, q->port, 0));
             nodes[i].flow_log.push_back("requested by " + q->remote.to_string());
@@ -345,6 +353,47 @@ TEST_CASE("What claims to be our own message is not", "[ipcp]") {
     pci.source = pci.destination = w[0].address();
     w[0].received(w.now, w.nodes[0].flows.begin()->first, pci, rina::encode(outer));
     CHECK(w[0].drops(IpcpDrop::forged_source) == before + 1);
+}
+
+TEST_CASE("From a neighbour at the edge comes nothing but its own", "[ipcp]") {
+    World w(4, {{0, 1}, {1, 2}, {2, 3}, {3, 1}});
+    w.join_all();
+    const auto address = [&](std::size_t i) { return w[i].address(); };
+    // To 1, node 0 is at the edge; to 0, 1 leads on; in the ring all do.
+    CHECK(w.nodes[1].source_from(0) == address(0));
+    CHECK(w.nodes[0].source_from(1) == rmt::kAnySource);
+    CHECK(w.nodes[1].source_from(2) == rmt::kAnySource);
+    w.cut(2);  // 2 - 3
+    w.run(Duration::seconds(20));
+    CHECK(w.nodes[1].source_from(2) == address(2));
+    CHECK(w.nodes[1].source_from(3) == address(3));
+    CHECK(w.nodes[2].source_from(1) == rmt::kAnySource);
+
+    REQUIRE(w[1].set_parameter(w.now, "routing", "check_sources", "0"));
+    w.run(Duration::milliseconds(1));
+    CHECK(w.nodes[1].source_from(0) == rmt::kAnySource);
+    REQUIRE(w[1].set_parameter(w.now, "routing", "check_sources", "1"));
+    w.run(Duration::milliseconds(1));
+    CHECK(w.nodes[1].source_from(0) == address(0));
+}
+
+TEST_CASE("From who is no neighbour yet, or any more, comes nothing", "[ipcp]") {
+    World w(2, {{0, 1}});
+    REQUIRE(w[1].enroll(w.now, World::dif(0), World::name(0)));
+    bool was_closed = false;
+    for (int i = 0; i < 100 && !w[1].is_member(); ++i) {
+        w.run(Duration::milliseconds(100));
+        for (const auto& [port, source] : w.nodes[0].sources)
+            was_closed = was_closed || source == rmt::kNoSource;
+    }
+    CHECK(was_closed);
+    w.run(Duration::seconds(1));
+    CHECK(w.nodes[0].source_from(1) == w[1].address());
+    CHECK(w.nodes[1].source_from(0) == w[0].address());
+    const N1PortId port = w.nodes[0].flows.begin()->first;
+    REQUIRE(w[0].disconnect(w.now, World::name(1)));
+    w.run(Duration::milliseconds(1));
+    CHECK(w.nodes[0].sources.at(port) == rmt::kNoSource);
 }
 
 TEST_CASE("A ring loses a link and goes round the other way, and back", "[ipcp]") {

@@ -129,6 +129,26 @@ TEST_CASE("link-state: one direction is not enough, unless it is to be") {
     CHECK(alone.routes("link-state", {{"default_entry", "1"}}).routes.empty());
 }
 
+TEST_CASE("neighbours at the edge of the DIF") {
+    Dif dif;
+    for (const char* name : {"b", "c", "d", "f"}) {
+        dif.link("s", name);
+        dif.port(name, 1);
+    }
+    dif.link("b", "e");
+    // c says that it leads to e, and e says of d that it does: neither of them is believed.
+    dif.lfdb.apply(at(0), Action::create, {{{"c", "e", 1, 1, true, 0}}}, "c");
+    dif.lfdb.apply(at(0), Action::create, {{{"e", "d", 1, 1, true, 0}}}, "e");
+    // A link that is down leads nowhere.
+    dif.lfdb.apply(at(0), Action::create, {{{"f", "e", 1, 1, false, 0}}}, "f");
+    dif.lfdb.apply(at(0), Action::create, {{{"e", "f", 1, 1, true, 0}}}, "e");
+    dif.port("new", 2);  // nothing is known of it
+    using Names = std::vector<std::string_view>;
+    CHECK(stub_neighbors(dif.lfdb, dif.ports) == Names{"c", "d", "f", "new"});
+    dif.link("d", "e");
+    CHECK(stub_neighbors(dif.lfdb, dif.ports) == Names{"c", "f", "new"});
+}
+
 TEST_CASE("lfa: alternates") {
     Dif dif = diamond();
     dif.link("b", "c");

@@ -145,6 +145,40 @@ TEST_CASE("after a renumbering PDUs for the former address are somebody else's")
     CHECK_FALSE(rmt.is_own(Address{0}));
 }
 
+TEST_CASE("a port may be for one source only, or for none") {
+    Rmt rmt(params_of());
+    REQUIRE(rmt.set_source(N1PortId{3}, Address{9}));
+    REQUIRE(rmt.set_source(N1PortId{4}, kNoSource));
+    CHECK(rmt.set_source(kNoN1Port, Address{9}).error().code == EINVAL);
+    const auto look = [&](std::uint16_t port, std::uint64_t source, std::uint64_t destination,
+                          PduType type = PduType::data) {
+        Pci pci = of_type(data_pci(destination), type);
+        pci.source = Address{source};
+        Bytes frame = pdu_of(pci, 20);
+        const Bytes before = frame;
+        const Decision d = decide(rmt, rx(frame, port));
+        if (d.kind == Kind::drop) {
+            CHECK(d.reason == DropReason::dif_wrong_source);
+            CHECK(frame == before);
+        }
+        return d.kind;
+    };
+    for (const std::uint64_t to : {std::uint64_t{5}, kOwn}) {
+        const Kind goes = to == kOwn ? Kind::local : Kind::forward;
+        CHECK(look(3, 9, to) == goes);
+        CHECK(look(3, 8, to) == Kind::drop);
+        CHECK(look(4, 9, to) == Kind::drop);
+        CHECK(look(2, 8, to) == goes);  // nothing was said of it
+        CHECK(look(5, 8, to) == goes);
+        CHECK(look(kNoN1Port.value, 8, to) == goes);
+    }
+    CHECK(look(3, 8, kOwn, PduType::management) == Kind::drop);
+    // Who joins has no address.
+    CHECK(look(4, 0, 0, PduType::management) == Kind::management);
+    REQUIRE(rmt.set_source(N1PortId{3}, kAnySource));
+    CHECK(look(3, 8, 5) == Kind::forward);
+}
+
 TEST_CASE("lengths") {
     const Rmt rmt(params_of());
     Bytes frame = pdu_of(data_pci(5), 100);

@@ -81,6 +81,10 @@ class Connection {
     std::uint32_t user_data_max() const noexcept {
         return static_cast<std::uint32_t>(format().pdu_bytes_max() - format().bytes());
     }
+    ConnectionIds ids() const noexcept {
+        return {header_.source, header_.destination, header_.source_cep, header_.destination_cep,
+                header_.qos};
+    }
     const EfcpPolicies& policies() const noexcept { return profile_->policies; }
     const rina::PciFormat& format() const noexcept { return profile_->format; }
     const Sender& sender() const noexcept { return sender_; }

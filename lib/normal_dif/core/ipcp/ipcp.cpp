@@ -35,6 +35,9 @@ Result<> check(const IpcpConfig& c) {
     return {};
 }
 
+// Who should take another address may be one whose operator has set it. Then the other one does.
+constexpr unsigned kDoubleTicksMax = 4;
+
 // In rest as long as a PDU lives that names them, and longer.
 constexpr Duration kIdRest = Duration::seconds(10);
 
@@ -122,11 +125,13 @@ Ipcp::~Ipcp() = default;
 void Ipcp::flow_up(Instant now, N1PortId port, const std::string& lower_dif,
                    const std::string& peer) {
     lower_of_[port] = lower_dif;
+    allow_source(port, rmt::kNoSource);
     enrollment_.flow_up(now, port, peer);
 }
 
 void Ipcp::flow_accepted(Instant now, N1PortId port, const std::string& lower_dif) {
     lower_of_[port] = lower_dif;
+    allow_source(port, rmt::kNoSource);
     enrollment_.flow_accepted(now, port);
 }
 
@@ -139,6 +144,7 @@ void Ipcp::flow_failed(Instant now, const std::string&, const std::string& peer)
 void Ipcp::flow_down(Instant now, N1PortId port) {
     enrollment_.flow_down(now, port);
     lower_of_.erase(port);
+    sources_.erase(port);
 }
 
 // ---- messages ----
@@ -241,7 +247,10 @@ void Ipcp::object_message(Instant now, N1PortId port, const std::string& peer,
 void Ipcp::members_changed(Instant now, const NeighborTable::Changed& changes,
                            std::optional<N1PortId> from) {
     flood<rina::NeighborCandidateList>(now, changes, from);
-    if (changes.changed) routes_dirty(now);
+    if (changes.changed) {
+        routes_dirty(now);
+        allow_sources();
+    }
     for (const auto* const gone : {&changes.remove, &changes.remove_all})
         for (const rina::NeighborCandidate& member : *gone)
             flows_.on_member_gone(now, member.address, flow_out_);
@@ -363,6 +372,7 @@ void Ipcp::adjacency_up(Instant now, N1PortId port, const std::string& peer, boo
     ports.push_back(port);
     begin_sync(now, port);
     members_.set_enrolled(peer, true);
+    allow_sources();
     flood<rina::LowerFlowList>(now, lfdb_.add_neighbor(now, peer), std::nullopt);
     for (std::size_t table = 0; table < TableDigests::kTables; ++table)
         tell_table(now, port, table);
@@ -390,6 +400,7 @@ void Ipcp::adjacency_down(Instant now, N1PortId port, const std::string& peer, A
                                         why == AdjacencyEnd::lower_flow_down ||
                                         why == AdjacencyEnd::unauthenticated);
     const auto lower = lower_of_.find(port);
+    allow_source(port, rmt::kNoSource);
     if (was_up) {
         std::vector<N1PortId>& ports = ports_[peer];
         std::erase(ports, port);
@@ -457,9 +468,32 @@ void Ipcp::compute_routes(Instant now) {
     if (faults::is_active(faults::Fault::routes_never_withdrawn))
         for (const rmt::Route& old : routes_)
             if (!has_route(list.routes, old.destination)) list.routes.push_back(old);
+    transits_.clear();
+    for (const auto& [name, ports] : ports_) transits_.insert(name);
+    for (const std::string_view stub : stub_neighbors(lfdb_, ports_))
+        transits_.erase(transits_.find(stub));
+    allow_sources();
     if (list.routes == routes_) return;
     routes_ = std::move(list.routes);
     actions_.push_back(PublishRoutes{routes_});
+}
+
+// Who is a neighbour now is at the edge until the link states say otherwise. Then routes to those
+// behind it follow as well, and no sooner.
+void Ipcp::allow_sources() {
+    for (const auto& [name, ports] : ports_) {
+        Address source = rmt::kAnySource;
+        if (config_.check_sources && !transits_.contains(name))
+            source = members_.address_of(name).value_or(rmt::kNoSource);
+        for (const N1PortId port : ports) allow_source(port, source);
+    }
+}
+
+void Ipcp::allow_source(N1PortId port, Address source) {
+    const auto [at, is_new] = sources_.try_emplace(port, source);
+    if (!is_new && at->second == source) return;
+    at->second = source;
+    actions_.push_back(AllowSource{port, source});
 }
 
 // ---- time ----
@@ -489,7 +523,11 @@ void Ipcp::tick(Instant now) {
     members_changed(now, members_.tick(now), std::nullopt);
     addresses_.tick();
     send_digests(now);
-    if (member_ && !own_claim_ && may_move_ && AddressAllocator::must_move(members_)) {
+    is_double_for_ = members_.is_of_another(address_) ? is_double_for_ + 1 : 0;
+    const bool must_move = AddressAllocator::must_move(members_) ||
+                           (is_double_for_ >= kDoubleTicksMax &&
+                            !faults::is_active(faults::Fault::double_address_kept));
+    if (member_ && !own_claim_ && may_move_ && must_move) {
         AddressAllocator::Output out;
         own_claim_ = addresses_.begin(now, members_, out, true);
         carry_out(now, out, std::nullopt);

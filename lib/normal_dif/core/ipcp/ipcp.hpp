@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -52,6 +53,11 @@ struct ReleaseLowerFlow {
 struct PublishRoutes {
     std::vector<rmt::Route> routes;
 };
+// What comes from this N-1 port must have that source address: see rmt::Rmt::set_source().
+struct AllowSource {
+    rmt::N1PortId port{};
+    rina::Address source{};
+};
 // From now on this is ours, and not the one before: another member may have that.
 struct AddressChanged {
     rina::Address address{};
@@ -69,8 +75,8 @@ struct PolicyEvent {
 // Those of the flow allocator are explained with it, see flow_allocator_actions.hpp.
 using IpcpAction =
     std::variant<SendToNeighbor, SendToMember, AllocateLowerFlow, ReleaseLowerFlow, PublishRoutes,
-                 AddressChanged, NeighborEvent, PolicyEvent, Bind, SetPeer, Drain, Shut, Unbind,
-                 FlowRequested, FlowAllocated, FlowFailed, FlowDeallocated>;
+                 AllowSource, AddressChanged, NeighborEvent, PolicyEvent, Bind, SetPeer, Drain,
+                 Shut, Unbind, FlowRequested, FlowAllocated, FlowFailed, FlowDeallocated>;
 
 struct IpcpConfig {
     std::string name;                        // in rlite's form
@@ -87,6 +93,8 @@ struct IpcpConfig {
     // How often neighbours of our own kind compare what they know of the DIF; 0: never.
     Duration sync = Duration::seconds(30);
     Duration reconnect = Duration::seconds(10);  // lost neighbours are called again; 0: never
+    // From neighbours that are at the edge of the DIF only what has their address as source.
+    bool check_sources = true;
     RoutingSchedule::Config routing_schedule;
     std::uint64_t seed = 1;
     // News is gathered for this long before others are told of it, in messages as large as rlite
@@ -301,6 +309,8 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
                          std::optional<rmt::N1PortId> from);
     void routes_dirty(Instant now);
     void compute_routes(Instant now);
+    void allow_sources();
+    void allow_source(rmt::N1PortId port, rina::Address source);
     void on_a_data(Instant now, rmt::N1PortId port, const rina::Pci& pci,
                    const rina::CdapMessage& outer);
     // Of a member, nothing if its address is not the one that it may use there.
@@ -331,6 +341,7 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     // Our operator has not set our address. Whatever the enroller says of those that we let in, of
     // two members with one address one has to take another.
     bool may_move_ = true;
+    unsigned is_double_for_ = 0;  // ticks for which another member has had our address, too
     rina::Address address_{};
     std::map<rmt::N1PortId, std::string> lower_of_;
     NeighborPorts ports_;                        // of neighbours that are up
@@ -343,6 +354,8 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     };
     std::map<std::string, Lost> lost_;
     std::vector<rmt::Route> routes_;
+    std::set<std::string, std::less<>> transits_;     // neighbours that lead on to others
+    std::map<rmt::N1PortId, rina::Address> sources_;  // what may come, as told to data transfer
     Instant tick_at_{};
     // Of neighbours that are up: when to compare next, and what they are known to be.
     struct Sync {

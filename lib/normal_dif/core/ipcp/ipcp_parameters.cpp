@@ -22,6 +22,7 @@ struct IpcpTunables {
     EnrollmentTimers timers;
     bool enroller = true;
     Duration sync{}, reconnect{}, gather{};
+    bool check_sources = true;
     RoutingSchedule::Config schedule;
     ReplicationTimes links, directory;
     NeighborLimits members;
@@ -123,6 +124,9 @@ constexpr Knob kKnobs[] = {
         "routing", "at_once_nodes_max", 0, 1'000'000, "members up to which routes follow at once"),
     knob<kMs, &T::schedule, &RoutingSchedule::Config::interval>(
         "routing", "interval_ms", 0, 600'000, "from one time to the next in larger DIFs"),
+
+    knob<kOne, &T::check_sources>("routing", "check_sources", 0, 1,
+                                  "from neighbours at the edge nothing that is not theirs"),
 
     knob<kMs, &T::flows, &Flows::allocation_timeout>("flow-allocation", "allocation_timeout_ms",
                                                      100, 600'000, "for the peer's answer"),
@@ -515,9 +519,9 @@ Result<> Ipcp::choose_congestion(Instant now, Choice choice) {
 }
 
 IpcpTunables Ipcp::tunables() const {
-    return {enrollment_.timers(), enrollment_.is_enroller(), config_.sync,   config_.reconnect,
-            config_.gather,       schedule_.config(),        lfdb_.times(),  dft_.times(),
-            members_.limits(),    flows_.config()};
+    return {enrollment_.timers(), enrollment_.is_enroller(), config_.sync,       config_.reconnect,
+            config_.gather,       config_.check_sources,     schedule_.config(), lfdb_.times(),
+            dft_.times(),         members_.limits(),         flows_.config()};
 }
 
 Result<> Ipcp::tune(Instant now, const IpcpTunables& wanted) {
@@ -550,6 +554,9 @@ Result<> Ipcp::tune(Instant now, const IpcpTunables& wanted) {
     config_.enroller = wanted.enroller;
     config_.routing_schedule = wanted.schedule;
     config_.flows = wanted.flows;
+
+    config_.check_sources = wanted.check_sources;
+    allow_sources();
 
     config_.sync = wanted.sync;
     for (auto& [port, sync] : syncs_) sync.at = earlier(sync.at, now + config_.sync);

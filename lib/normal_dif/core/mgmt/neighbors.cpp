@@ -272,6 +272,11 @@ std::optional<std::string_view> NeighborTable::name_of(rina::Address address) co
     return best;
 }
 
+bool NeighborTable::is_of_another(rina::Address address) const {
+    const auto at = by_address_.lower_bound({address, {}});
+    return address != rina::Address{0} && at != by_address_.end() && at->first == address;
+}
+
 std::vector<NeighborTable::Enrollable> NeighborTable::enrollable() const {
     std::vector<Enrollable> all;
     for (const auto& [name, slot] : slots_) {

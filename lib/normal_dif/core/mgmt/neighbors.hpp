@@ -82,6 +82,7 @@ class NeighborTable {
     // Ourselves included; the greatest name, since of two holders the other one is to change.
     std::optional<std::string_view> name_of(rina::Address address) const;
     bool is_taken(rina::Address address) const { return name_of(address).has_value(); }
+    bool is_of_another(rina::Address address) const;
 
     struct Enrollable {
         std::string_view name;

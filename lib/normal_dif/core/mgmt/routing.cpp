@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 namespace sluice::mgmt {
@@ -286,6 +287,34 @@ Result<std::unique_ptr<RoutingPolicy>> make_routing(std::string_view name,
     for (const RoutingPolicyInfo& known : kPolicies) names.emplace_back(known.name);
     return fail(EINVAL, "routing '{}' is not known, expected one of {}", name,
                 policy::join(names));
+}
+
+std::vector<std::string_view> stub_neighbors(const Lfdb& lfdb, const NeighborPorts& ports) {
+    struct Ends {
+        std::vector<NameId> to, from;  // up, as this neighbour says, and as others say
+    };
+    std::unordered_map<NameId, Ends> seen;
+    for (const auto& [name, flows] : ports)
+        if (const auto id = lfdb.names().find(name)) seen.try_emplace(*id);
+    const auto self = lfdb.names().find(lfdb.self());
+    lfdb.visit_links([&](NameId local, NameId remote, std::uint32_t, bool is_up) {
+        if (!is_up || local == self || remote == self) return;
+        if (const auto at = seen.find(local); at != seen.end()) at->second.to.push_back(remote);
+        if (const auto at = seen.find(remote); at != seen.end()) at->second.from.push_back(local);
+    });
+    const auto leads_on = [&](std::string_view name) {
+        const auto id = lfdb.names().find(name);
+        if (!id) return false;
+        auto& [to, from] = seen.at(*id);
+        std::sort(to.begin(), to.end());
+        return std::any_of(from.begin(), from.end(), [&to = to](NameId other) {
+            return std::binary_search(to.begin(), to.end(), other);
+        });
+    };
+    std::vector<std::string_view> out;
+    for (const auto& [name, flows] : ports)
+        if (!leads_on(name)) out.push_back(name);
+    return out;
 }
 
 void RoutingSchedule::set_config(Instant now, std::size_t nodes, Config config) noexcept {

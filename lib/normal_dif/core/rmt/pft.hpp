@@ -39,6 +39,11 @@ struct Hops {
 // convention too; no PDU for address 0 is ever looked up).
 inline constexpr rina::Address kDefaultRoute{0};
 
+// For Rmt::set_source(), what may come from an N-1 port. A member that has the greatest address of
+// 8 bytes is not checked.
+inline constexpr rina::Address kAnySource{~std::uint64_t{0}};
+inline constexpr rina::Address kNoSource = rina::kThisHop;
+
 struct Route {
     rina::Address destination{};
     std::optional<rina::QosId> qos;  // none: for those that no entry of this destination names

@@ -41,6 +41,16 @@ constexpr std::size_t kChunk = 32;
 
 }  // namespace
 
+Result<> Rmt::set_source(N1PortId port, rina::Address source) {
+    if (!is_n1_port(port)) return fail(EINVAL, "{} is no N-1 port", port.value);
+    if (port.value >= sources_.size()) {
+        if (source == kAnySource) return {};
+        sources_.resize(std::size_t{port.value} + 1, kAnySource);
+    }
+    sources_[port.value] = source;
+    return {};
+}
+
 // True if the PDU is to be forwarded.
 template <bool kDefault>
 [[gnu::always_inline]] inline bool Rmt::look(const RxPdu& pdu, Decision& out) const noexcept {
@@ -74,6 +84,10 @@ template <bool kDefault>
         out.kind = Kind::management;
         out.port = pdu.arrival;
         if (!management) drop(out, DropReason::dif_no_destination);
+        return false;
+    }
+    if (!may_come(pci.source, pdu.arrival)) [[unlikely]] {
+        drop(out, DropReason::dif_wrong_source);
         return false;
     }
     if (is_own(pci.destination)) {

@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "base/drop_reason.hpp"
+#include "base/result.hpp"
 #include "base/types.hpp"
 #include "normal_dif/core/faults.hpp"
 #include "normal_dif/core/rmt/n1_port.hpp"
@@ -71,6 +73,12 @@ class Rmt {
                 former_ != rina::kThisHop);
     }
     const RmtParams& params() const noexcept { return params_; }
+    // What comes from an N-1 port must have this source address: any (as for ports that nothing was
+    // said of), that of the one member that is behind it, or none, and then nothing is taken from
+    // there but management for this hop. Network ingress filtering (RFC 2827): a member at the edge
+    // of the DIF cannot write to the flows of others. Between bursts. EINVAL: no N-1 port.
+    Result<> set_source(N1PortId port, rina::Address source);
+
     // For a renumbering, between bursts. Who has the address before may be somebody else by now:
     // PDUs for it are for him.
     void set_own(rina::Address own) noexcept { former_ = std::exchange(params_.own, own); }
@@ -83,9 +91,15 @@ class Rmt {
     bool look(const RxPdu& pdu, Decision& out) const noexcept;
     void forward(const RxPdu& pdu, const Pft& pft, const N1PortSet& up,
                  Decision& out) const noexcept;
+    bool may_come(rina::Address source, N1PortId arrival) const noexcept {
+        if (arrival.value >= sources_.size()) return true;
+        const rina::Address allowed = sources_[arrival.value];
+        return allowed == kAnySource || allowed == source;
+    }
 
     RmtParams params_;
     rina::Address former_ = rina::kThisHop;  // for nothing but the fault of its name
+    std::vector<rina::Address> sources_;  // by N-1 port
 };
 
 // Congestion was experienced: sets the flag in the PCI at `head`, of what a scheduler marked.

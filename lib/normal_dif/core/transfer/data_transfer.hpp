@@ -100,6 +100,11 @@ class DataTransfer {
     // not its own any more.
     void set_address(rina::Address own) noexcept { rmt_.set_own(own); }
     void set_port(rmt::N1PortId port, bool up) noexcept { up_.set(port, up); }
+    // What may come from there, see rmt::Rmt.
+    Result<> set_source(rmt::N1PortId port, rina::Address source) {
+        if (faults::is_active(faults::Fault::sources_not_checked)) return {};
+        return rmt_.set_source(port, source);
+    }
     // For management PDUs by address.
     rmt::Decision route(const rina::Pci& pci) const noexcept { return rmt_.send(pci, pft_, up_); }
 
