@@ -312,6 +312,41 @@ TEST_CASE("unreliable and unordered: late ones are delivered, duplicates are not
     CHECK(s.dropped[DropReason::efcp_late] == 1);  // 16 is too old to be told from a duplicate
 }
 
+TEST_CASE("unreliable, with a window: a late one has no place that was granted again",
+          "[receiver]") {
+    EfcpPolicies policies = EfcpPolicies::rlite_flow_control(10);
+    policies.in_order = false;
+    Single s(policies);
+    s.data(0, kDrf);
+    for (std::uint64_t seq = 3; seq <= 10; ++seq) s.data(seq);
+    REQUIRE(s.controls.back().fields.new_rwe == 12);  // for 1 and 2, which are taken for lost
+    s.data(1);
+    CHECK(s.dropped[DropReason::efcp_late] == 1);
+    s.data(11);
+    CHECK(s.c.receiver().backlog() == 10);
+    s.data(12);
+    CHECK(s.c.receiver().backlog() == 11);
+    // Where there is room that was granted to nobody, it is welcome.
+    s.consumed(11);
+    s.data(14);
+    s.data(13);
+    CHECK(s.delivered.back().seq == 13);
+}
+
+TEST_CASE("a new run finds no more room than the user has left", "[receiver]") {
+    EfcpPolicies policies = EfcpPolicies::rlite_flow_control(10);
+    Single s(policies);
+    s.data(0, kDrf);
+    for (std::uint64_t seq = 1; seq < 8; ++seq) s.data(seq);
+    s.data(1000, kDrf);  // the peer begins anew
+    for (std::uint64_t seq = 1001; seq <= 1010; ++seq) s.data(seq);
+    CHECK(s.c.receiver().backlog() == 11);
+    CHECK(s.dropped[DropReason::efcp_beyond_window] == 8);
+    s.consumed(11);
+    s.data(1011);
+    CHECK(s.c.receiver().backlog() == 1);
+}
+
 TEST_CASE("unreliable and unordered: a long gap leaves no history behind", "[receiver]") {
     Single s(EfcpPolicies::best_effort());
     s.data(0, kDrf);

@@ -115,11 +115,12 @@ bool Receiver::start_run(std::uint64_t seq, bool is_flagged, Outbox& out) noexce
             return false;
         }
         next_ = dlv_ = top_ = seq;
-        rwe_ = seq;
+        rwe_ = seq + credit_ - backlog_;
         history_ = 0;
     }
-    // The sender starts with this credit, whatever was granted before.
-    rwe_ = later(rwe_, seq + credit_);
+    // The sender starts with the whole credit, whatever was granted before. What a user that has
+    // not read since has no room for is dropped all the same.
+    rwe_ = later(rwe_, seq + credit_ - backlog_);
     drf_expected_ = false;
     // The first run finds the control PDUs uncounted anyway, unless its first PDU was overtaken.
     run_started_ = is_flagged && stats_.runs > 0;
@@ -289,8 +290,14 @@ void Receiver::close_gaps(bool is_out_of_time, Outbox& out) noexcept {
 
 void Receiver::on_unordered(std::uint64_t seq, const RxItem& item, Outbox& out) noexcept {
     if (before(seq, top_)) {
-        history_ |= std::uint64_t{1} << (top_ - 1 - seq);
         ++stats_.late;
+        // Its place in the window may have been granted again since it was taken for lost.
+        const auto granted = static_cast<std::int64_t>(rwe_ - top_);
+        if (has_window_ && backlog_ + granted >= std::int64_t{credit_}) {
+            out.drop.add({item.token, DropReason::efcp_late});
+            return;
+        }
+        history_ |= std::uint64_t{1} << (top_ - 1 - seq);
         accept(seq, item, out);
         return;
     }
