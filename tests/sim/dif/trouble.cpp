@@ -15,6 +15,8 @@ namespace {
 // Between a change of the network and its routes: what is noticed at once, and told at once.
 constexpr Duration kSettles = Duration::seconds(3);
 constexpr Duration kCompares = Duration::seconds(45);
+// An operator's neighbours are parted for so long at most.
+constexpr Duration kCallsAgain = Duration::seconds(12);
 // Link states of who does not renew them are forgotten after 900 s.
 constexpr Duration kForgotten = Duration::seconds(960);
 constexpr std::uint32_t kSmallCredit = 32;
@@ -69,6 +71,7 @@ void World::plan_rarer_trouble(Duration begin, Duration end) {
             const Link& l = links_[link];
             if (!nodes_[l.a].is_up || !nodes_[l.b].is_up) return;
             env_.trace.note(env_.now(), "release", link);
+            mended_at_ = std::max(mended_at_, env_.now() + kCallsAgain);
             nodes_[l.a].levels[0]->disconnect(nodes_[l.b].levels[0]->ipcp().config().name);
         });
 }

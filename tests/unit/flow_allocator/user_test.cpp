@@ -201,6 +201,24 @@ TEST_CASE("a member that has begun anew and does not answer has no flow") {
     CHECK(b.one<FlowDeallocated>().reason == rina::Reason::closed_by_peer);
 }
 
+TEST_CASE("a flow's end is told where the member is said to be, and where it was") {
+    Allocated two;
+    auto& [dif, a, b, now] = static_cast<Two&>(two);
+    dif.addresses["b.IPCP"] = Address{12};
+    a.allocator.on_member_moved(now, "b.IPCP", Address{12}, false, a.out);
+    for (const int seconds : {1, 3, 7})
+        a.allocator.on_timeout(now + Duration::seconds(seconds), a.out);
+    a.clear();
+    a.allocator.on_timeout(now + Duration::seconds(15), a.out);
+    std::vector<Address> told;
+    for (const SendFlowMessage& m : a.all<SendFlowMessage>()) {
+        CHECK(m.message.op == OpCode::remove);
+        told.push_back(m.to);
+    }
+    CHECK(told == std::vector{Address{12}, Two::kB});
+    CHECK(a.allocator.deletions() == 2);
+}
+
 TEST_CASE("who is asked before it has its answer has the flow") {
     Two two;
     auto& [dif, a, b, now] = two;

@@ -326,7 +326,11 @@ void FlowAllocator::say_deleted(Instant now, const Flow& flow, FlowOutbox& out) 
     if (!flow.extended && !is_sluice(flow))
         return send_delete(now, address_of(flow), flow.peer_port, nullptr, 1, out);
     const rina::FlowRequest value = identity_of(flow);
-    send_delete(now, address_of(flow), flow.peer_port, &value, config_.deletes_max, out);
+    const rina::Address there = address_of(flow);
+    send_delete(now, there, flow.peer_port, &value, config_.deletes_max, out);
+    // That it has moved may not be true.
+    if (there != flow.peer)
+        send_delete(now, flow.peer, flow.peer_port, &value, config_.deletes_max, out);
 }
 
 // Of a request that was not answered. The peer may be one of ours or not, and may have got it or
