@@ -216,7 +216,7 @@ TEST_CASE("a flow's end is told where the member is said to be, and where it was
         told.push_back(m.to);
     }
     CHECK(told == std::vector{Address{12}, Two::kB});
-    CHECK(a.allocator.deletions() == 2);
+    CHECK(a.allocator.unanswered() == 2);
 }
 
 TEST_CASE("who is asked before it has its answer has the flow") {
