@@ -50,6 +50,7 @@ local E = {
     failed = expertise("failed", "Says no", "RESPONSE_CODE", "NOTE"),
     unasked = expertise("unasked", "Answer without a question in the capture", "SEQUENCE", "NOTE"),
     repeated = expertise("repeated", "Said before", "SEQUENCE", "NOTE"),
+    twice = expertise("twice", "Said twice, the last one counts", "PROTOCOL", "WARN"),
     ecn = expertise("ecn", "Congestion was experienced", "SEQUENCE", "CHAT"),
     -- An SDU of an application directly over a shim, most likely.
     assumed = expertise("assumed", "No PCI, not looked into", "ASSUMPTION",
@@ -157,9 +158,18 @@ function Context:short(tree, at, stop, what)
     end
 end
 
-function Context:text(at, bytes)
-    if bytes <= 0 then return "" end
-    return self:range(at, bytes):string(ENC_UTF_8)
+-- Adds text that is between `from` and `to` for the bytes at `at`. Returns item and text.
+function Context:add_text(tree, item, at, bytes, from, to)
+    local raw = self.raw:sub(from + 1, to)
+    if to == from then return tree:add(item, self:range(at, bytes), ""), "" end
+    -- What string() gives is no longer than the bytes, and loses its end where signs that are
+    -- longer stand for what is no UTF-8.
+    if self:range(from, to - from):string(ENC_UTF_8) == raw then
+        local text = raw:gsub("%z", "?")
+        return tree:add(item, self:range(at, bytes), text), text
+    end
+    local shown = tree:add_packet_field(item, self:range(from, to - from), ENC_UTF_8)
+    return shown, (raw:gsub("[%z\128-\255]", "?"))
 end
 
 -- A name or a value within a line of text.

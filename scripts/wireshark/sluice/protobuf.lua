@@ -166,11 +166,9 @@ function Context:read_field(tree, f, d, to)
         put(to, d, inner)
         return read_message(self, item, f.value_at, f.stop, messages[d.message], inner)
     end
-    local value
+    local item, value
     if d.kind == "str" then
-        local size = f.stop - f.value_at
-        value = self:text(f.value_at, size)
-        local item = tree:add(d.item, range, (value:gsub("%z", "?")))
+        item, value = self:add_text(tree, d.item, f.at, f.stop - f.at, f.value_at, f.stop)
         local raw = self.raw:sub(f.value_at + 1, f.stop)
         if has_control_character(raw) then
             item:add_proto_expert_info(E.bad_field, d.name .. ": control character in text")
@@ -178,17 +176,17 @@ function Context:read_field(tree, f, d, to)
             item:add_proto_expert_info(E.bad_name, d.name .. ": '|' within a part of a name")
         end
     elseif d.kind == "bytes" then
-        local size = f.stop - f.value_at
-        local item = tree:add(d.item, self:range(f.value_at, size))
+        item = tree:add(d.item, self:range(f.value_at, f.stop - f.value_at))
         value = {at = f.value_at, stop = f.stop, item = item}
     elseif d.kind == "float" or d.kind == "double" then
         value = self:range(f.value_at, f.stop - f.value_at):le_float()
-        tree:add(d.item, range, value)
+        item = tree:add(d.item, range, value)
     else
         local shown
         shown, value = KINDS[d.kind][3](f)
-        tree:add(d.item, range, shown)
+        item = tree:add(d.item, range, shown)
     end
+    if not d.is_list and to[d.name] ~= nil then item:add_proto_expert_info(E.twice, d.name) end
     put(to, d, value)
     return true
 end

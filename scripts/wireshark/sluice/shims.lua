@@ -77,8 +77,7 @@ local ordinary = DissectorTable.get("ethertype"):get_dissector(ETHERTYPE_ARP)
 -- A name and its padding.
 function Context:arp_name(tree, item, at, bytes)
     local raw = self.raw:sub(at + 1, at + bytes):gsub("%z+$", "")
-    local name = self:text(at, #raw):gsub("%z", "?")
-    local shown = tree:add(item, self:range(at, bytes), name)
+    local shown, name = self:add_text(tree, item, at, bytes, at, at + #raw)
     if raw == "" or S.has_control_character(raw) then
         shown:add_proto_expert_info(E.bad_name, "empty, or with control characters")
     end

@@ -106,8 +106,7 @@ local function bad(item, expert, what) item:add_proto_expert_info(expert, what) 
 
 local function name_in(self, tree, item, at, bytes)
     local raw = self.raw:sub(at + 1, at + bytes)
-    local name = self:text(at, bytes):gsub("%z", "?")
-    local shown = tree:add(item, self:range(at, bytes), name)
+    local shown, name = self:add_text(tree, item, at, bytes, at, at + bytes)
     if bytes == 0 or S.has_control_character(raw) then
         bad(shown, E.bad_name, "empty, or with control characters")
     end
@@ -268,8 +267,7 @@ local function irati_names(self, tree, at)
             return "?", self.stop
         end
         -- With the zero behind it.
-        local name = self:text(at, ends - 1 - at)
-        local shown = tree:add(item, self:range(at, ends - at), name)
+        local shown, name = self:add_text(tree, item, at, ends - at, at, ends - 1)
         local raw = self.raw:sub(at + 1, ends - 1)
         if raw == "" or S.has_control_character(raw) then
             bad(shown, E.bad_name, "empty, or with control characters")
