@@ -3,12 +3,14 @@
 #include <deque>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/check.hpp"
 #include "dif_targets.hpp"
 #include "flow_model.hpp"
 #include "mutations.hpp"
+#include "normal_dif/core/mgmt/admission.hpp"
 #include "normal_dif/core/mgmt/flow_allocator.hpp"
 #include "script.hpp"
 
@@ -29,6 +31,7 @@ struct Dif {
     std::map<std::string, Address, std::less<>> addresses{
         {"a.IPCP", Address{1}}, {"b.IPCP", Address{2}}, {"c.IPCP", kHostile}};
     std::array<bool, 2> has_server{true, true};
+    bool is_told = false;  // which members are ours
 };
 
 class Directory final : public FlowDirectory {
@@ -47,6 +50,7 @@ class Directory final : public FlowDirectory {
     bool is_registered_here(const AppName& application) const override {
         return application.process == "server" && dif_.has_server[index_];
     }
+    bool is_sluice(std::string_view) const override { return dif_.is_told; }
     std::int32_t next_invoke_id() override { return next_id_++; }
 
   private:
@@ -85,6 +89,7 @@ struct Member {
 class World {
   public:
     explicit World(std::uint8_t how) {
+        dif_.is_told = (how & 16) != 0;
         for (std::size_t i = 0; i < 2; ++i) members_[i] = std::make_unique<Member>(dif_, i, how);
     }
 
@@ -112,6 +117,10 @@ class World {
     void pass(Duration d);
     void take(std::size_t i);
     void check_bounds();
+    void member(Script& script);
+    void tune(Script& script);
+    void move(std::uint8_t how);
+    void ebb();
 
     Dif dif_;
     std::array<std::unique_ptr<Member>, 2> members_;
@@ -261,28 +270,67 @@ void World::step(Script& script) {
             if (said_.empty()) return;
             return give(Packet(said_[script.byte() % said_.size()]));
         }
-        case 14: {
-            const std::uint8_t how = script.byte();
-            Member& member = *members_[how & 1];
-            if ((how & 2) != 0)
-                member.allocator.on_member_gone(now_, Address{how / 4u % 5}, member.out);
-            else
-                member.allocator.on_unregister(now_, app_of(how >> 2), member.out);
-            return take(how & 1);
-        }
+        case 14: return member(script);
         default: {
             const std::uint8_t how = script.byte();
-            if ((how & 2) != 0)
-                dif_.has_server[how & 1] = (how & 4) != 0;
-            else  // it moved
-                dif_.addresses[(how & 1) != 0 ? "b.IPCP" : "a.IPCP"] =
-                    Address{(how & 4) != 0 ? 11u + (how & 1) : 1u + (how & 1)};
+            if ((how & 2) == 0) return move(how);
+            if ((how & 0x80) != 0) return tune(script);
+            dif_.has_server[how & 1] = (how & 4) != 0;
+        }
+    }
+}
+
+// What the rest of the IPC process says of others.
+void World::member(Script& script) {
+    const std::uint8_t how = script.byte();
+    Member& member = *members_[how & 1];
+    if ((how & 2) != 0)
+        member.allocator.on_member_gone(now_, Address{how / 4u % 5}, member.out);
+    else
+        member.allocator.on_unregister(now_, app_of(how >> 2), member.out);
+    take(how & 1);
+}
+
+// A member has another address now, or has begun anew. It knows that, and the other one may.
+void World::move(std::uint8_t how) {
+    const std::size_t i = how & 1;
+    Address& own = dif_.addresses[ipcp_of(how & 1)];
+    const Address before = std::exchange(own, Address{((how & 4) != 0 ? 11u : 1u) + i});
+    if ((how & 0x40) != 0 && own != before) {
+        members_[i]->allocator.on_own_move(now_, members_[i]->out);
+        take(i);
+    }
+    Member& other = *members_[1 - i];
+    if ((how & 8) == 0) return;
+    other.allocator.on_member_moved(now_, ipcp_of(how & 1), own, (how & 16) != 0, other.out);
+    take(1 - i);
+}
+
+// Other limits and other times, while there are flows.
+void World::tune(Script& script) {
+    const std::uint8_t how = script.byte();
+    Member& member = *members_[how & 1];
+    const policy::Param kParams[] = {{"flows", "2"}, {"cube.0", "3000000"}, {"unasked", "1000000"}};
+    switch (how >> 1 & 3) {
+        case 0: return member.allocator.set_admission(AdmitAll{});
+        case 1: return member.allocator.set_admission(*make_admission("user", {kParams, 1}));
+        case 2: return member.allocator.set_admission(*make_admission("bandwidth",
+                                                                      {kParams + 1, 2}));
+        default: {
+            FlowAllocatorConfig config = member.allocator.config();
+            const Duration wait = Duration::milliseconds(100 * (1 + script.byte()));
+            if ((how & 8) != 0) config.allocation_timeout = wait;
+            if ((how & 16) != 0) config.accept_timeout = wait;
+            if ((how & 32) != 0) config.flow_del_wait = wait;
+            if ((how & 64) != 0) config.duplicate_window = Duration::seconds(15) + wait;
+            config.extensions.offered = (how & 128) != 0;
+            member.allocator.set_config(now_, config);
         }
     }
 }
 
 // Once the users are gone all ends by itself, whether anybody answers or not.
-void World::end() {
+void World::ebb() {
     for (std::size_t i = 0; i < 2; ++i) {
         Member& member = *members_[i];
         while (const auto port = member.model.pick(0)) {
@@ -303,6 +351,22 @@ void World::end() {
         SLUICE_CHECK(m->ports.in_use() == 0 && m->ceps.in_use() == 0);
         SLUICE_CHECK(m->model.empty());
     }
+}
+
+// Where nothing is left, nothing counts: there is room for a flow again.
+void World::end() {
+    ebb();
+    wire_.clear();
+    dif_.has_server = {true, true};
+    now_ = now_ + Duration::seconds(20);  // ids rest for a while
+    for (std::size_t i = 0; i < 2; ++i) {
+        Member& member = *members_[i];
+        const auto made = member.allocator.allocate(now_, app_of(0), app_of(1), {}, 0, member.out);
+        SLUICE_CHECK(made.has_value());
+        member.model.asked(*made);
+        take(i);
+    }
+    ebb();
 }
 
 }  // namespace

@@ -32,6 +32,9 @@ std::string lower_dif(std::size_t a, std::size_t b) {
     return "l" + std::to_string(std::min(a, b)) + std::to_string(std::max(a, b));
 }
 
+// What a run is about, of its first byte.
+constexpr std::uint8_t kNoSync = 8, kStarts = 32, kShared = 64, kHonest = 128;
+
 IpcpConfig config_of(std::size_t index, std::uint8_t how) {
     IpcpConfig config;
     config.name = ipcp_of(static_cast<std::uint8_t>(index));
@@ -54,7 +57,7 @@ IpcpConfig config_of(std::size_t index, std::uint8_t how) {
     if ((how & 2) != 0) config.addresses.policy = AddressPolicy::static_;
     if ((how & 2) != 0) config.address = Address{index + 1};
     if ((how & 4) != 0) config.gather = Duration::milliseconds(200);
-    if ((how & 8) != 0) config.sync = {};
+    if ((how & kNoSync) != 0) config.sync = {};
     if ((how & 16) != 0) config.format = rina::kWideFormat;
     config.flows.flows_max = kFlowsMax;
     config.flows.half_open_max = 3;
@@ -107,8 +110,13 @@ class World {
     CdapMessage table_message(Script& script);
     void user(Script& script, std::uint8_t op);
     void operate(Script& script);
+    void tune(Script& script);
+    void check_agreement();
 
     std::uint8_t how_;
+    SharedValues shared_;
+    std::uint32_t starts_ = 0;
+    bool is_tuned_ = false;
     std::array<Node, kNodes> nodes_;
     std::deque<Packet> wire_;
     std::deque<Packet> said_;
@@ -119,7 +127,11 @@ class World {
 void World::start(std::size_t i) {
     Node& node = nodes_[i];
     while (!node.flows.empty()) disconnect(i, node.flows.begin()->first);
-    auto made = Ipcp::create(now_, config_of(i, how_));
+    node.ipcp.reset();
+    IpcpConfig config = config_of(i, how_);
+    if ((how_ & kStarts) != 0) config.start = ++starts_;
+    if ((how_ & kShared) != 0) config.shared = &shared_;
+    auto made = Ipcp::create(now_, std::move(config));
     SLUICE_CHECK(made.has_value());
     node.ipcp = std::move(*made);
     node.model = {};
@@ -261,7 +273,7 @@ void World::network(Script& script, std::uint8_t op) {
     Packet packet = *at;
     if (op != 2) wire_.erase(at);
     if (op == 3) return;
-    if (op == 4) {
+    if (op == 4 && (how_ & kHonest) == 0) {
         auto message = rina::decode_cdap(packet.payload);
         if (!message) return;
         mutate(script, *message);
@@ -319,6 +331,7 @@ CdapMessage World::table_message(Script& script) {
 void World::forge(Script& script, std::uint8_t op) {
     Packet packet;
     const std::uint8_t how = script.byte();
+    if ((how_ & kHonest) != 0) return;
     packet.to = how % kNodes;
     Node& node = nodes_[packet.to];
     packet.port = N1PortId{static_cast<std::uint16_t>(how / 4 % 8)};
@@ -397,9 +410,39 @@ void World::operate(Script& script) {
             if (!node.flows.empty()) disconnect(i, node.flows.begin()->first);
             break;
         case 11: connect(i, other, ipcp_of(script.byte() % 5)); break;
+        case 12: return tune(script);
         default: pass_long(Duration::seconds(how >> 4));
     }
     for (std::size_t n = 0; n < kNodes; ++n) take(n);
+}
+
+// An operator sets what there is to be set, to what goes and to what does not.
+void World::tune(Script& script) {
+    const std::size_t i = script.byte() % kNodes;
+    Ipcp& ipcp = *nodes_[i].ipcp;
+    const auto before = ipcp.parameters();
+    const policy::ParameterView& one = before[script.word() % before.size()];
+    // These are what we check the flow allocator's tables against.
+    if (one.name == "flows_max" || one.name == "memories_max") return;
+    const std::uint8_t how = script.byte();
+    std::string value;
+    if (how % 4 == 0) value = one.value;
+    if (how % 4 == 1) value = std::to_string(script.number());
+    if (how % 4 == 2)
+        for (const std::byte b : script.piece(how / 4 % 16)) value += std::to_integer<char>(b);
+    const auto made = ipcp.set_parameter(now_, one.component, one.name, value);
+    is_tuned_ = true;
+    const auto after = ipcp.parameters();
+    const auto is_same = [](const auto& a, const auto& b) {
+        return a.component == b.component && a.name == b.name && a.value == b.value;
+    };
+    // What does not go changes nothing, and what is goes, if anything does.
+    if (!made) {
+        SLUICE_CHECK(!made.error().message.empty());
+        SLUICE_CHECK(std::equal(before.begin(), before.end(), after.begin(), after.end(), is_same));
+        SLUICE_CHECK(how % 4 != 0 || !one.is_live);
+    }
+    take(i);
 }
 
 void World::step(Script& script) {
@@ -416,8 +459,32 @@ void World::step(Script& script) {
     operate(script);
 }
 
+// Who was never lied to agrees with its neighbours in the end, whatever was lost on the way.
+void World::check_agreement() {
+    if ((how_ & kHonest) == 0 || (how_ & kNoSync) != 0 || is_tuned_) return;
+    const Instant until = now_ + Duration::seconds(150);
+    for (int i = 0; i < 2000 && now_ < until; ++i) {
+        settle(400);
+        pass(std::max(std::min(next_deadline(), until) - now_, Duration{}));
+    }
+    for (std::size_t i = 0; i < kNodes; ++i) {
+        const Ipcp& ipcp = *nodes_[i].ipcp;
+        for (const auto& [port, flow] : nodes_[i].flows) {
+            const Ipcp& peer = *nodes_[flow.peer].ipcp;
+            if (!ipcp.enrollment().is_up(port) || !peer.enrollment().is_up(flow.peer_port))
+                continue;
+            for (std::uint8_t app = 0; app < 8; ++app)
+                SLUICE_CHECK(ipcp.dft().find(app_of(app)) == peer.dft().find(app_of(app)));
+            for (std::uint8_t who = 0; who < kNodes; ++who)
+                SLUICE_CHECK(ipcp.members().address_of(ipcp_of(who)) ==
+                             peer.members().address_of(ipcp_of(who)));
+        }
+    }
+}
+
 // Alone, and without users, each forgets about all flows.
 void World::end() {
+    check_agreement();
     for (std::size_t i = 0; i < kNodes; ++i) {
         Node& node = nodes_[i];
         while (!node.flows.empty()) disconnect(i, node.flows.begin()->first);
@@ -433,7 +500,7 @@ void World::end() {
         for (std::size_t n = 0; n < kNodes; ++n)
             while (!nodes_[n].flows.empty()) disconnect(n, nodes_[n].flows.begin()->first);
         wire_.clear();
-        pass(Duration::seconds(10));
+        pass(Duration::seconds(is_tuned_ ? 1000 : 10));
     }
     for (Node& node : nodes_) {
         SLUICE_CHECK(node.ipcp->flows().flows() == 0);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -7,6 +8,7 @@
 
 #include "base/check.hpp"
 #include "dif_targets.hpp"
+#include "normal_dif/core/efcp/control_pdu.hpp"
 #include "normal_dif/core/transfer/data_transfer.hpp"
 #include "script.hpp"
 
@@ -23,6 +25,13 @@ using Bytes = std::vector<std::byte>;
 
 constexpr Address kOwn{1};
 constexpr std::uint32_t kCeps = 6, kEarlyMax = 4;
+constexpr std::size_t kLoopMax = 64;
+
+// Two of them are far from the others: tables that look addresses up by themselves do not do.
+Address address_of(unsigned n) {
+    constexpr std::uint64_t kAddresses[] = {0, 1, 2, 3, 4, 5, 70'000, 0x7fff'ffff};
+    return Address{kAddresses[n % 8]};
+}
 
 TransferConfig config_of(std::uint8_t how) {
     TransferConfig config;
@@ -57,6 +66,9 @@ class Node {
     void routes(Script& script);
     void arrive(Script& script);
     void submit(Script& script);
+    void loop(Script& script);
+    void give(std::vector<rmt::RxPdu>& burst);
+    void come_back(Bytes frame);
     void take();
     Bytes frame_of(Script& script) const;
     void check_rewritten(const TransferOutbox::Forward& forward);
@@ -70,7 +82,8 @@ class Node {
     std::map<PduToken, Bytes> frames_;  // as they came, of this burst
     std::vector<Bytes> buffers_;        // of this burst
     std::map<PduToken, std::size_t> buffer_of_;
-    std::vector<Bytes> own_;  // what we sent to ourselves
+    std::vector<Bytes> own_;  // what we sent to ourselves lately
+    std::deque<Bytes> loop_;  // what of it is on the way
     std::uintptr_t next_token_ = 1;
     std::uint32_t next_port_ = 100;
     std::size_t delivered_ = 0, forwarded_ = 0;
@@ -94,7 +107,7 @@ void Node::bind(Script& script) {
     mgmt::Bind bind;
     bind.port = PortId{next_port_++};
     bind.cep = CepId{cep};
-    bind.peer = Address{how / 8u % 4};
+    bind.peer = address_of(how / 8u % 4);
     if ((how & 0x80) != 0) bind.peer_cep = CepId{script.byte() % 4u};
     bind.terms = terms_of(script.byte());
     data_.bind(now_, bind);
@@ -129,7 +142,7 @@ void Node::routes(Script& script) {
     for (int i = script.byte() % 6; i > 0; --i) {
         const std::uint8_t how = script.byte();
         rmt::Route route;
-        route.destination = Address{how % 8u};
+        route.destination = address_of(how);
         if ((how & 8) != 0) route.qos = rina::QosId{static_cast<std::uint16_t>(how / 16 % 3)};
         for (int n = script.byte() % 4; n > 0; --n) {
             const std::uint8_t hop = script.byte();
@@ -156,8 +169,8 @@ Bytes Node::frame_of(Script& script) const {
     pci.type = kTypes[how & 7];
     if ((how & 8) != 0) pci.flags = rina::pci_flag::kDrf;
     const std::uint8_t addresses = script.byte();
-    pci.destination = Address{addresses & 7u};
-    pci.source = Address{addresses >> 3 & 7u};
+    pci.destination = address_of(addresses);
+    pci.source = address_of(addresses >> 3);
     if ((addresses & 0x40) != 0) pci.destination = kOwn;
     const std::uint8_t ceps = script.byte();
     pci.destination_cep = CepId{ceps & 7u};
@@ -198,13 +211,48 @@ void Node::arrive(Script& script) {
         buffer_of_[token] = i;
         burst.push_back({token, nullptr, 0, 0, port});
     }
-    for (std::size_t i = 0; i < count; ++i) {
+    give(burst);
+}
+
+void Node::give(std::vector<rmt::RxPdu>& burst) {
+    for (std::size_t i = 0; i < burst.size(); ++i) {
         burst[i].head = buffers_[i].data();
         burst[i].head_bytes = burst[i].frame_bytes = static_cast<std::uint32_t>(buffers_[i].size());
     }
     data_.on_pdus(now_, burst, out_);
     take();
     buffer_of_.clear();
+}
+
+// Flows between applications of this node: what was sent comes back, but for what is lost.
+void Node::loop(Script& script) {
+    const std::uint8_t how = script.byte();
+    std::uint8_t lost = (how & 0x80) != 0 ? script.byte() : 0;
+    std::vector<rmt::RxPdu> burst;
+    buffers_.clear();
+    frames_.clear();
+    for (std::size_t n = std::min<std::size_t>(how & 0x3f, loop_.size()); n > 0; --n) {
+        // Now and then what came last comes first.
+        Bytes& next = (how & 0x40) != 0 ? loop_.back() : loop_.front();
+        if ((lost & 1) == 0) buffers_.push_back(std::move(next));
+        (how & 0x40) != 0 ? loop_.pop_back() : loop_.pop_front();
+        lost = static_cast<std::uint8_t>(lost >> 1);
+    }
+    for (std::size_t i = 0; i < buffers_.size(); ++i) {
+        const PduToken token{next_token_++};
+        inside_.insert(token);
+        frames_[token] = buffers_[i];
+        buffer_of_[token] = i;
+        burst.push_back({token, nullptr, 0, 0, rmt::kNoN1Port});
+    }
+    if (!burst.empty()) give(burst);
+}
+
+void Node::come_back(Bytes frame) {
+    own_.push_back(frame);
+    if (own_.size() > 8) own_.erase(own_.begin());
+    loop_.push_back(std::move(frame));
+    if (loop_.size() > kLoopMax) loop_.pop_front();
 }
 
 // A hop less, and nothing else is changed but the checksum.
@@ -235,10 +283,15 @@ void Node::take() {
         if (o.port == rmt::kNoN1Port) {
             Bytes frame(o.item.pci.length);
             rina::write(o.item.pci, config_.rmt.format, frame.data());
-            own_.push_back(std::move(frame));
-            if (own_.size() > 8) own_.erase(own_.begin());
+            come_back(std::move(frame));
         }
         if (!o.item.kept) leave(o.item.token);
+    }
+    for (const auto& c : out_.control) {
+        if (c.port != rmt::kNoN1Port) continue;
+        Bytes frame(c.item.pci.length);
+        efcp::write(c.item, config_.rmt.format, frame.data());
+        come_back(std::move(frame));
     }
     for (const auto& d : out_.deliver) {
         const auto is_its = [&](const auto& b) { return b.second.port == d.flow; };
@@ -274,7 +327,7 @@ void Node::submit(Script& script) {
 }
 
 void Node::step(Script& script) {
-    const std::uint8_t op = script.byte() % 13;
+    const std::uint8_t op = script.byte() % 14;
     switch (op) {
         case 0: bind(script); break;
         case 1:
@@ -285,6 +338,7 @@ void Node::step(Script& script) {
         case 6:
         case 7: return arrive(script);
         case 8: submit(script); break;
+        case 13: return loop(script);
         case 9: {
             const auto at = bound_.find(script.byte() % kCeps);
             if (at == bound_.end()) return;
