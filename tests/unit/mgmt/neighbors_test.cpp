@@ -233,6 +233,17 @@ TEST_CASE("a neighbour that is rlite now") {
     CHECK(now.remove == std::vector{numbered("c.IPCP", 3, 1, 7)});
 }
 
+TEST_CASE("of two things under one number all take the same") {
+    for (const bool lie_first : {true, false}) {
+        NeighborTable table("a.IPCP");
+        create(table, numbered("c.IPCP", lie_first ? 9 : 3, 1, 7), "z.IPCP");
+        const auto out =
+            create(table, numbered("c.IPCP", lie_first ? 3 : 9, 1, 7), "z.IPCP");
+        CHECK(out.silent() == lie_first);
+        CHECK(table.address_of("c.IPCP") == Address{9});
+    }
+}
+
 TEST_CASE("the removal of an old version does not hit the new one") {
     NeighborTable table("a.IPCP");
     create(table, numbered("c.IPCP", 3, 2, 1));

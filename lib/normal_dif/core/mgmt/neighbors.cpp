@@ -1,6 +1,7 @@
 #include "normal_dif/core/mgmt/neighbors.hpp"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "rina/rlite_name.hpp"
@@ -16,6 +17,12 @@ namespace {
 // As of sequence numbers (RFC 1982): newer is what lies less than half of all numbers ahead.
 bool is_newer(std::uint64_t a, std::uint64_t b) noexcept {
     return a != b && a - b < (std::uint64_t{1} << 63);
+}
+// Two things under one number: one of them is a lie. All take the same, and if that is the lie, it
+// gets to the neighbours of whom it is about, who hears of it from them.
+bool is_rival(const rina::NeighborCandidate& a, const rina::NeighborCandidate& b) noexcept {
+    return a.version == b.version &&
+           std::tie(a.address.value, a.lower_difs) > std::tie(b.address.value, b.lower_difs);
 }
 std::uint32_t start_of(std::uint64_t version) noexcept {
     return static_cast<std::uint32_t>(version >> 32);
@@ -143,7 +150,8 @@ bool NeighborTable::is_news(Instant now, const Slot& slot, const Candidate& cand
     const std::uint64_t known = slot.candidate->version;
     if (known != 0)
         // One without a number has been through somebody who knows none.
-        return candidate.version != 0 && is_newer(candidate.version, known);
+        return candidate.version != 0 && (is_newer(candidate.version, known) ||
+                                          is_rival(candidate, *slot.candidate));
     return !slot.before || *slot.before != candidate || now - slot.since >= limits_.no_return;
 }
 
