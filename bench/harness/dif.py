@@ -81,8 +81,9 @@ def aggregates(data):
             raise BenchError(f'cores: {name}: {row.get("error_message", "failed")}')
         figures = found.setdefault(name, {})
         if row.get('aggregate_name') == 'median':
-            figures['ns'], figures['cycles'] = row['seconds'] * 1e9, row['cycles']
-            figures.update((key, row[key]) for key in ('bytes', 'table_bytes') if key in row)
+            figures['ns'] = row['seconds'] * 1e9
+            figures.update((key, row[key]) for key in ('cycles', 'bytes', 'table_bytes')
+                           if key in row)
         elif row.get('aggregate_name') == 'cv':
             figures['cv'] = row['seconds']
     without = sorted(name for name, figures in found.items() if not {'ns', 'cv'} <= set(figures))
@@ -157,8 +158,10 @@ def cost_rows(rounds):
         runs = [samples[key] for samples in rounds]
         values = [run['ns'] for run in runs]
         row = {'group': key[0], 'what': key[1], 'ns': stats.median(values), 'ns_min': min(values),
-               'ns_max': max(values), 'cycles': stats.median([run['cycles'] for run in runs]),
-               'cv': stats.median([run['cv'] for run in runs]), 'n': len(values)}
+               'ns_max': max(values), 'cv': stats.median([run['cv'] for run in runs]),
+               'n': len(values)}
+        if 'cycles' in first:
+            row['cycles'] = stats.median([run['cycles'] for run in runs])
         row.update((key, first[key]) for key in ('bytes', 'table_bytes') if key in first)
         if 'calibrator' in first:
             row['calibrator'] = first['calibrator']
@@ -269,14 +272,15 @@ def print_costs(rows):
     for row in rows:
         if row['group'] != group:
             group = row['group']
-            print(f'\n{group:{width}} {"median":>10} {"cv":>5} {"cycles":>11}  to the calibrator '
+            print(f'\n{group:{width}} {"median":>10} {"cv":>5} {"cycles":>6}  to the calibrator '
                   f'[least most]')
         ratio = (f'{row["ratio"]:7.2f} [{row["ratio_min"]:.2f} {row["ratio_max"]:.2f}] x '
-                 f'{row["calibrator"]}' if 'ratio' in row else '')
+                 f'{row["calibrator"]}' if 'ratio' in row else '        calibrator')
+        cycles = f'{row["cycles"]:.0f}' if 'cycles' in row else ''
         aim = (f'; aim {amount(row["aim_ns"])}: {verdict(row["ns"] <= row["aim_ns"])}'
                if 'aim_ns' in row else '')
         print(f'{row["what"]:{width}} {amount(row["ns"]):>10} {row["cv"]:5.0%} '
-              f'{row["cycles"]:11.0f} {ratio}{aim}')
+              f'{cycles:>6} {ratio}{aim}')
 
 
 def print_goodput(rows):

@@ -54,14 +54,17 @@ class Cycles {
     std::size_t n_ = 0;
 };
 
-// Counters for one of `items` of each iteration: CPU seconds and cycles.
-inline void count(benchmark::State& state, std::size_t items, Cycles& cycles) {
+// Counters for one of `items` of each iteration: CPU seconds, and cycles.
+inline void count_seconds(benchmark::State& state, std::size_t items) {
     using benchmark::Counter;
-    const auto n = static_cast<double>(items);
     state.counters["seconds"] =
-        Counter(n, static_cast<Counter::Flags>(Counter::kIsIterationInvariantRate |
-                                               Counter::kInvert));
-    state.counters["cycles"] = static_cast<double>(cycles.median()) / n;
+        Counter(static_cast<double>(items),
+                static_cast<Counter::Flags>(Counter::kIsIterationInvariantRate |
+                                            Counter::kInvert));
+}
+inline void count(benchmark::State& state, std::size_t items, Cycles& cycles) {
+    count_seconds(state, items);
+    state.counters["cycles"] = static_cast<double>(cycles.median()) / static_cast<double>(items);
 }
 
 // What a core can do again and again. An iteration should take well over the 20 ns that reading the
@@ -71,6 +74,13 @@ void measure(benchmark::State& state, std::size_t items, Work&& work) {
     Cycles cycles;
     for ([[maybe_unused]] const auto& iteration : state) cycles.time(work);
     count(state, items, cycles);
+}
+
+// Of what takes milliseconds hardly an iteration is not interrupted, and the TSC says nothing.
+template <typename Work>
+void measure_long(benchmark::State& state, Work&& work) {
+    for ([[maybe_unused]] const auto& iteration : state) work();
+    count_seconds(state, 1);
 }
 
 }  // namespace sluice::bench

@@ -113,32 +113,31 @@ class Lazy {
 void take_in(benchmark::State& state, const Network& network) {
     std::unique_ptr<Lfdb> lfdb;
     const std::string sender = node_at(1);
-    Cycles cycles;
     for ([[maybe_unused]] const auto& iteration : state) {
         state.PauseTiming();
         lfdb = std::make_unique<Lfdb>(node_at(0), Network::kLimits);
         state.ResumeTiming();
-        cycles.time([&] { lfdb->apply(Instant::zero(), Action::create, network.all, sender); });
+        lfdb->apply(Instant::zero(), Action::create, network.all, sender);
     }
-    count(state, 1, cycles);
+    count_seconds(state, 1);
     if (lfdb->size() != network.all.flows.size()) state.SkipWithError("a link state was refused");
 }
 
 void build_graph(benchmark::State& state, const Network& network) {
-    measure(state, 1, [&] { keep(Graph::from(network.lfdb, true)); });
+    measure_long(state, [&] { keep(Graph::from(network.lfdb, true)); });
 }
 
 void find_paths(benchmark::State& state, const Network& network) {
     const Graph graph = Graph::from(network.lfdb, true);
     const NodeIndex self = graph.find(network.lfdb.self());
-    measure(state, 1, [&] { keep(PathTree(graph, self)); });
+    measure_long(state, [&] { keep(PathTree(graph, self)); });
 }
 
 void find_alternates(benchmark::State& state, const Network& network) {
     const Graph graph = Graph::from(network.lfdb, true);
     const PathTree tree(graph, graph.find(network.lfdb.self()));
     std::size_t found = 0;
-    measure(state, 1, [&] {
+    measure_long(state, [&] {
         const LoopFreeAlternates lfa(graph, tree);
         found = 0;
         for (NodeIndex i = 0; i < graph.size(); ++i) found += lfa.find(i).has_value();
@@ -150,13 +149,13 @@ void all_routes(benchmark::State& state, const Network& network, const char* pol
     const auto routing = make_routing(policy, {});
     if (!routing) return state.SkipWithError(routing.error().message.c_str());
     RouteList list;
-    measure(state, 1, [&] { list = (*routing)->routes(network.input()); });
+    measure_long(state, [&] { list = (*routing)->routes(network.input()); });
     if (list.routes.size() != network.nodes - 1) state.SkipWithError("a node was not reached");
 }
 
 void look_up(benchmark::State& state, const Network& network) {
     std::uint32_t key = 1;
-    measure(state, 1, [&] { keep(key = network.hash->follow(key, network.all.flows.size())); });
+    measure_long(state, [&] { keep(key = network.hash->follow(key, network.all.flows.size())); });
 }
 
 }  // namespace

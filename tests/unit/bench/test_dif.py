@@ -66,6 +66,16 @@ class Samples(unittest.TestCase):
         found = dif.aggregates(printed(benchmark('efcp/b', 1, 2), benchmark('efcp/a', 1, 1)))
         self.assertEqual(list(found), ['efcp/a', 'efcp/b'])
 
+    def test_what_has_no_cycles(self):
+        rows = benchmark('routes/x', 5.0)
+        for row in rows:
+            row.pop('cycles', None)
+        self.assertNotIn('cycles', dif.aggregates(printed(rows))['routes/x'])
+        row, = dif.cost_rows([{('routes', 'x'): {'ns': 5.0, 'cv': 0.1}}])
+        with contextlib.redirect_stdout(io.StringIO()):
+            dif.print_costs([row])
+        self.assertNotIn('cycles', row)
+
     def test_a_benchmark_that_failed(self):
         rows = benchmark('efcp/x', 5.0)
         rows[0].update(error_occurred=True, error_message='a PDU was lost')
