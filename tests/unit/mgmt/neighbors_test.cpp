@@ -196,7 +196,7 @@ TEST_CASE("of two versions the newer counts, whoever brings it") {
     // An old one, and one that somebody without numbers passed on.
     CHECK(create(table, numbered("c.IPCP", 3, 1, 1), "z.IPCP").silent());
     CHECK(create(table, node("c.IPCP", 3), "z.IPCP").silent());
-    CHECK(create(table, numbered("c.IPCP", 9, 1, 2), "z.IPCP").silent());
+    CHECK(create(table, numbered("c.IPCP", 3, 1, 2), "z.IPCP").silent());
     CHECK(table.address_of("c.IPCP") == Address{4});
     // To what it was before as well, if it says so: two in a row may not be mixed up.
     CHECK(create(table, numbered("c.IPCP", 3, 1, 3)).create.size() == 1);
