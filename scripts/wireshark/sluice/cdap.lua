@@ -45,8 +45,10 @@ function Context:parties(m, way, notes)
             notes.from, notes.to = name("src"), name("dest")
             seen.names[key(from)] = notes.from
         else
-            notes.from = seen.names[key(from)] or (way.is_inner and from or brief(way.src))
-            notes.to = seen.names[key(to)] or (way.is_inner and to or "neighbour")
+            -- On a link whose ends cannot be told apart nobody has a name.
+            local names = from ~= to and seen.names or {}
+            notes.from = names[key(from)] or (way.is_inner and from or brief(way.src))
+            notes.to = names[key(to)] or (way.is_inner and to or "neighbour")
         end
         notes.from_end, notes.to_end = from, to
     end

@@ -7,6 +7,9 @@ local brief, generated, flow_name = S.brief, S.generated, S.flow_name
 local AUTO, UNDECODED, PADDING, PAYLOAD, GEN = S.AUTO, S.UNDECODED, S.PADDING, S.PAYLOAD, S.GEN
 local byte = string.byte
 
+local CRC_BYTES = 4
+-- Where the notes about a frame have the format of its PDU, and the flow; less the depth in it.
+local FORMAT_KEY, FLOW_KEY = -10, -20
 local INET, TTL, CRC32C, AES_GCM = 2, 3, 4, 5  -- rina.prefs.protection
 local PADDED_FRAME_MAX = 46                    -- behind the header of the shortest Ethernet frame
 
@@ -69,7 +72,7 @@ end
 local function fits_exactly(self, f, at, stop, real)
     local length = fits(self, f, at, stop, real)
     local more = length and real - at - length
-    return more and (more == 0 or more == 4 or real - at <= PADDED_FRAME_MAX)
+    return more and (more == 0 or more == CRC_BYTES or real - at <= PADDED_FRAME_MAX)
 end
 
 local function custom_format()
@@ -83,9 +86,9 @@ function Context:format(at, stop, real)
     if rina.prefs.pci ~= AUTO then
         return rina.prefs.pci == 1 and DEFAULT or rina.prefs.pci == 2 and WIDE or custom_format()
     end
-    local decided = self.frame.formats or {}
-    self.frame.formats = decided
-    if decided[self.depth] then return decided[self.depth] end
+    -- Captures may have very many frames, so that what is kept for each is no table of its own.
+    local key = FORMAT_KEY - self.depth
+    if self.frame[key] then return self.frame[key] end
     local link = self:link()
     local candidates = {seen.formats[link] or DEFAULT, DEFAULT, WIDE}
     local chosen
@@ -98,8 +101,8 @@ function Context:format(at, stop, real)
     for _, f in ipairs(candidates) do
         if not chosen and fits(self, f, at, stop, real) then chosen = f end
     end
-    decided[self.depth] = chosen or candidates[1]
-    return decided[self.depth]
+    self.frame[key] = chosen or candidates[1]
+    return self.frame[key]
 end
 
 -- ---- SDU protection ---------------------------------------------------------------------------
@@ -194,16 +197,16 @@ end
 -- What is behind a PDU that ends at `at`: a CRC, and padding.
 function Context:trailer(tree, begin, at, stop)
     local wanted = rina.prefs.protection
-    if wanted == CRC32C and stop - at < 4 then
+    if wanted == CRC32C and stop - at < CRC_BYTES then
         return self:short(tree, at, stop, "CRC-32C behind the PDU")
     end
-    if (wanted == AUTO or wanted == CRC32C) and stop - at >= 4 then
+    if (wanted == AUTO or wanted == CRC32C) and stop - at >= CRC_BYTES then
         local is_right = crc32c(self.raw, begin, at) == self:number(at, 4)
         if is_right or wanted == CRC32C then
             local item = tree:add_le(SDUP.crc, self:range(at, 4))
             generated(tree, SDUP.status, is_right and "good" or "bad")
             if not is_right then item:add_proto_expert_info(E.bad_checksum, "CRC-32C") end
-            at = at + 4
+            at = at + CRC_BYTES
         end
     end
     self:padding(tree, at, stop)
@@ -346,11 +349,12 @@ local SACK_BLOCKS_MAX = 16
 
 function Context:flow_of(p)
     local flow = {name = flow_name(p.source, p.source_cep, p.destination, p.destination_cep)}
-    local notes = self:notes()
-    if self.first then notes.known = seen.flows[self:link() .. " " .. flow.name] end
+    local key = FLOW_KEY - self.depth
+    if self.first then self.frame[key] = seen.flows[self:link() .. " " .. flow.name] end
+    local known = self.frame[key]
     generated(p.items.tree, GEN.flow, flow.name)
-    if notes.known then generated(p.items.tree, GEN.applications, notes.known.applications) end
-    return notes.known or flow
+    if known then generated(p.items.tree, GEN.applications, known.applications) end
+    return known or flow
 end
 
 local function between(p)
@@ -466,10 +470,15 @@ end
 local STACKED = field(rina, "none", "rina.stacked", "PDU of a higher DIF")
 local DEPTH_MAX = 4
 
--- Whether these bytes are a PDU in one of the usual formats, without any doubt.
+-- Whether these bytes are a PDU in one of the usual formats, without any doubt: where nothing says
+-- so, and nothing pads frames.
 function Context:is_pdu(at, stop, real)
-    return fits_exactly(self, DEFAULT, at, stop, real) or fits_exactly(self, WIDE, at, stop, real)
-        or rina.prefs.protection == AUTO and is_sealed(self, at, stop, real)
+    for _, f in ipairs{DEFAULT, WIDE} do
+        local length = fits(self, f, at, stop, real)
+        if length and (length == real - at or length == real - at - CRC_BYTES) then return true end
+    end
+    return stop - at >= GCM_HEADER and is_sealed(self, at, stop, real) and
+        self:number(at + 4, 4) + GCM_HEADER + GCM_TAG == real - at
 end
 function Context:begins_pdu(at, stop, real)
     return begins_pdu(self, at, stop) or is_sealed(self, at, stop, real)

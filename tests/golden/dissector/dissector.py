@@ -267,6 +267,27 @@ def test_lines(lab):
         check(line in got, f'no line {line!r} in {got}')
 
 
+def test_lines_of_ours(lab):
+    lines = {name: [row['_ws.col.Info'] for row in lab.rows(lab.path(name + '.pcap'),
+                                                            ('_ws.col.Info',))]
+             for name in ('ethernet', 'delimited', 'vmpi')}
+    for name, line in (
+            ('ethernet', 'SACK+FC 3:8 -> 1:7 seq 0 ack 10 window 9..522 sack 12..14 sack 17..17'),
+            ('ethernet', 'DT 1:1000000 -> 3:1000001 seq 0 DRF 26 bytes'),
+            ('ethernet', 'M_CONNECT_R n.1|1 -> n.2|1 #2 result 1 (authentication is wanted): '
+                         'challenge'),
+            ('ethernet', 'protected PDU of 57 bytes, epoch 5, counter 0'),
+            ('ethernet', 'DT 1:7 -> 3:8 seq 0 DRF 57 bytes, in it: M_CONNECT n.2|1 -> n.1|1 #2'),
+            ('delimited', 'M_READ_R flow 3 -> 1 #10 result -1 (no such flow)'),
+            ('delimited', 'DT 1:7 -> 3:8 seq 1 ECN 1000 bytes first of 2500 bytes'),
+            ('delimited', 'DT 1:7 -> 3:8 seq 4 ECN 116 bytes 3 SDUs'),
+            ('vmpi', 'ALLOCATE_REQ channel 70001.127: camera/1// -> screen///'),
+            ('vmpi', 'CREDIT_PROBE channel 70001.127 sent 4294967296'),
+            ('vmpi', 'channel 70001.127, SDU of 9 bytes'),
+            ('vmpi', 'channel 70001.127, M_CONNECT n.2|1 -> n.1|1 #2')):
+        check(line in lines[name], f'no line {line!r} in {lines[name]}')
+
+
 def test_flows(lab):
     """A flow is found from its allocation to its end, by one filter."""
     path = os.path.join(lab.root, 'tests/data/rlite/s1-05-flow-reliable-ping.pcap')
@@ -432,7 +453,7 @@ def test_hostile(lab):
               ('rina.protection:aes-gcm',), ('rina.pci:custom', 'rina.width_sequence:8',
                                              'rina.width_address:8', 'rina.width_length:8'))),
             (USER0, vmpi + read_pcap(golden), lambda frame: 0, HOSTILE_FRAMES // 4,
-             (('vmpi.profile:sluice',), ('vmpi.profile:irati',)))):
+             (('vmpi.profile:sluice', 'rina.protection:aes-gcm'), ('vmpi.profile:irati',)))):
         path = lab.path(f'hostile-{linktype}.pcap')
         made = list(hostile(rng, frames, count, keep_of))
         write_pcap(path, linktype, made)
@@ -489,8 +510,8 @@ def write(lab):
     equal(done.returncode, 0, 'golden_dissector write')
 
 
-TESTS = (test_traces, test_frames_of_ours, test_lines, test_flows, test_preferences, test_plugin,
-         test_hostile, test_agreement)
+TESTS = (test_traces, test_frames_of_ours, test_lines, test_lines_of_ours, test_flows,
+         test_preferences, test_plugin, test_hostile, test_agreement)
 
 
 def main(program, root, *wanted):
