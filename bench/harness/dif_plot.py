@@ -54,6 +54,7 @@ def _goodput(axes, rows):
 
 # Logarithmic axes: equal steps are equal factors, and a power of the nodes is a straight line.
 def _growth(axes, result, event, value):
+    from matplotlib.ticker import LogLocator
     fits = {(f['topology'], f['event'], f['value']): f['exponent']
             for f in result.get('growth') or []}
     for topology, mark in zip(TOPOLOGIES, 'os^D'):
@@ -75,6 +76,8 @@ def _growth(axes, result, event, value):
     axes.set_yscale('log')
     axes.xaxis.set_major_formatter('{x:g}')
     axes.xaxis.set_minor_formatter('')
+    # Times may not grow by a whole power of ten.
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter('{x:,.10g}')
     axes.yaxis.set_minor_formatter('')
     axes.tick_params(which='both', labelsize=7)
@@ -87,7 +90,9 @@ def _growth(axes, result, event, value):
 
 
 def draw(result, path):
-    costs = [r for r in result['rows'] if r['group'] in GROUPS and 'calibrator_ns' in r]
+    # What a slash divides are further calibrators.
+    costs = [r for r in result['rows'] if r['group'] in GROUPS and 'calibrator_ns' in r
+             and '/' not in r['what']]
     grown = result.get('convergence') or []
     panels = []  # height, and what draws it in a row of the grid
     if costs:
