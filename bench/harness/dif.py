@@ -303,11 +303,10 @@ def print_stall(rows):
 def print_memory(rows):
     print('\nbytes of a flow that is idle')
     for row in rows:
-        aim = (f'; aim {MEMORY_AIM_BYTES}: {verdict(row["all"] < MEMORY_AIM_BYTES)}'
-               if row['names'] == 'shared' else '')
         print(f'{row["format"]:8} {row["flows"]:8} flows, {row["names"]:6} names, '
               f'{row["end"]:9} {row["transfer"]:.0f} of the data transfer + '
-              f'{row["allocator"]:.0f} of the flow allocator = {row["all"]:.0f}{aim}')
+              f'{row["allocator"]:.0f} of the flow allocator = {row["all"]:.0f}; aim '
+              f'{MEMORY_AIM_BYTES}: {verdict(row["all"] < MEMORY_AIM_BYTES)}')
 
 
 def print_convergence(rows, fits):

@@ -57,6 +57,11 @@ def goodput(**changes):
             'queue_start_up_ms': 40, 'queue_steady_ms': 1, 'queue_steady_ms_max': 10, **changes}
 
 
+def memory(**changes):
+    return {'format': 'wide', 'names': 'shared', 'flows': 9, 'end': 'responder', 'transfer': 800,
+            'allocator': 100, 'all': 900, **changes}
+
+
 class Samples(unittest.TestCase):
     def test_figures_are_medians_of_the_repetitions(self):
         found = dif.aggregates(printed(benchmark('efcp/x', 5.0, cv=0.03, bytes=53)))
@@ -271,11 +276,13 @@ class Parts(unittest.TestCase):
         with contextlib.redirect_stdout(out):
             dif.print_costs(rows)
             dif.print_goodput(rates)
+            dif.print_memory([memory(names='own', all=1100), memory()])
             dif.print_convergence([grown('ring', 10, 5), grown('ring', 30, 0, limit='no time')],
                                   [])
         text = [line for line in out.getvalue().splitlines() if line]
         self.assertEqual([line.endswith('MISSED') for line in text[1:3]], [True, False])
         self.assertEqual([line.endswith('MISSED') for line in text[4:6]], [True, False])
+        self.assertEqual([line.endswith('MISSED') for line in text[7:9]], [True, False])
         self.assertIn('left out: no time', text[-1])
 
 
