@@ -69,10 +69,15 @@ bool Harness::poll(Instant now) {
     return busy;
 }
 
-void Harness::process(std::vector<rte_mbuf*> packets, Instant now) {
+void Harness::process(std::vector<rte_mbuf*> packets, Instant now, std::uint16_t inlet) {
     ctx_.now = now;
-    dp::Burst burst{packets.data(), static_cast<std::uint16_t>(packets.size()), 0};
+    dp::Burst burst{packets.data(), static_cast<std::uint16_t>(packets.size()), inlet};
     slot_.stage->process(ctx_, burst);
+    flush();
+}
+
+void Harness::mail(const dp::Mail& mail) {
+    slot_.stage->on_mail(ctx_, mail);
     flush();
 }
 

@@ -38,7 +38,9 @@ class Harness {
     explicit Harness(dp::Stage& stage);
 
     bool poll(Instant now);
-    void process(std::vector<rte_mbuf*> packets, Instant now = Instant{0});
+    void process(std::vector<rte_mbuf*> packets, Instant now = Instant{0},
+                 std::uint16_t inlet = 0);
+    void mail(const dp::Mail& mail);
     dp::Wait wait();
     void timeout(Instant now);
     void stop();
