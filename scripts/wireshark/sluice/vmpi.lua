@@ -140,6 +140,11 @@ local function exchange(self, tree, type, id)
     if self.frame.vmpi_request then generated(tree, F.response_to, self.frame.vmpi_request) end
 end
 
+local function is_power_of_two(number)
+    while number > 1 do number = number / 2 end
+    return number == 1
+end
+
 local function hello(self, tree, at)
     for i, name in ipairs{"challenge", "echo", "nonce", "features"} do
         tree:add_le(F[name], self:range(at + 16 + 8 * i, 8))
@@ -153,7 +158,7 @@ local function hello(self, tree, at)
     tree:add(F.reserved, self:range(at + 71, 1))
     local unit, role = self:number(at + 64, 4), byte(self.raw, at + 71)
     if self:number(at + 60, 4) == 0 then bad(channels, E.bad_field, "no channels") end
-    if unit < 64 or unit > 2 ^ 20 or math.frexp(unit) ~= 0.5 then
+    if unit < 64 or unit > 2 ^ 20 or not is_power_of_two(unit) then
         bad(unit_item, E.bad_field, "no power of two from 64 to 1048576")
     end
     local min, max = byte(self.raw, at + 69), byte(self.raw, at + 70)

@@ -18,6 +18,7 @@
 #include "rina/objects.hpp"
 #include "rina/pci.hpp"
 #include "rina/rina_arp.hpp"
+#include "rina/rlite_name.hpp"
 #include "rina/vmpi.hpp"
 
 namespace sluice::test {
@@ -35,7 +36,7 @@ unsigned be16(View bytes, std::size_t at) {
 // One packet.
 class Line {
   public:
-    explicit Line(bool delimited) : delimited_(delimited) {}
+    Line(bool delimited, bool irati) : delimited_(delimited), irati_(irati) {}
 
     Result<> ethernet(View frame);
     Result<> vmpi(View frame);
@@ -73,7 +74,7 @@ class Line {
         add_some(prefix + "ae_instance", name.entity_instance);
     }
 
-    bool delimited_;
+    bool delimited_, irati_;
     std::map<std::string, std::vector<std::string>> fields_;
 };
 
@@ -340,23 +341,29 @@ Result<> Line::object(const CdapMessage& message) {
 
 Result<> Line::vmpi(View frame) {
     using namespace rina::vmpi;
+    if (frame.size() < kHeaderBytes) return fail(EBADMSG, "less than a channel word");
+    if (irati_) return irati(frame);
     const std::uint32_t word = load_le32(frame.data());
-    // The files have channels of profile irati only where generations are 0.
-    if (word <= kIratiChannelsMax &&
-        (word != kControlChannel || frame.size() < kHeaderBytes + kCommonBytes ||
-         frame[kHeaderBytes + 1] == std::byte{0} || frame[kHeaderBytes] == std::byte{0}))
-        return irati(frame);
     add("vmpi.channel", channel_of(word));
     add("vmpi.generation", generation_of(word));
     if (word == kControlChannel) return vmpi_control(frame.subspan(kHeaderBytes));
+    if (channel_of(word) == kControlChannel) return fail(EBADMSG, "channel 0 of a generation");
     View sdu = frame.subspan(kHeaderBytes);
+    if (frame.size() < kShortFrameBytes) return fail(EBADMSG, "less than a short frame");
     if (is_short(word)) {
-        sdu = sdu.first(std::to_integer<std::size_t>(frame[kShortFrameBytes - 1]));
-        add("vmpi.sdu_length", sdu.size());
+        const auto bytes = std::to_integer<std::size_t>(frame[kShortFrameBytes - 1]);
+        if (frame.size() != kShortFrameBytes || bytes > kShortSduMax)
+            return fail(EBADMSG, "no short frame");
+        sdu = sdu.first(bytes);
+        add("vmpi.sdu_length", bytes);
     }
-    Pci pci;
-    if (parse(sdu, sdu.size(), kDefaultFormat, pci) == PciError::none)
-        return pdu(sdu, pci, kDefaultFormat);
+    // Nothing pads them; there may be a CRC.
+    for (const PciFormat& format : {kDefaultFormat, kWideFormat}) {
+        Pci pci;
+        if (parse(sdu, sdu.size(), format, pci) != PciError::none) continue;
+        const std::size_t more = sdu.size() - pci.length;
+        if (more == 0 || more == 4) return pdu(sdu.first(pci.length), pci, format);
+    }
     if (!sdu.empty()) add("rina.payload", "1");
     return {};
 }
@@ -383,6 +390,9 @@ Result<> Line::vmpi_control(View bytes) {
     add("vmpi.about.channel", m.channel);
     add("vmpi.about.generation", m.generation);
     if (m.type == Type::allocate_req) {
+        // Names with control characters are refused where they are taken as names.
+        if (has_control_character(m.source) || has_control_character(m.destination))
+            return fail(EBADMSG, "control characters");
         add("vmpi.source", m.source);
         add("vmpi.destination", m.destination);
     }
@@ -395,10 +405,12 @@ Result<> Line::vmpi_control(View bytes) {
 
 Result<> Line::irati(View frame) {
     using namespace rina::vmpi;
-    add("vmpi.channel", load_le32(frame.data()));
+    const std::uint32_t channel = load_le32(frame.data());
+    add("vmpi.channel", channel);
+    if (channel > kIratiChannelsMax) return fail(EBADMSG, "channel {}", channel);
     const View sdu = frame.subspan(kHeaderBytes);
-    if (load_le32(frame.data()) != kControlChannel) {
-        add("rina.payload", "1");
+    if (channel != kControlChannel) {
+        if (!sdu.empty()) add("rina.payload", "1");
         return {};
     }
     IratiMessage m;
@@ -406,8 +418,11 @@ Result<> Line::irati(View frame) {
     if (error != ParseError::none) return fail(EBADMSG, "VMPI: {}", to_string(error));
     add("vmpi.irati.command", static_cast<int>(m.command));
     add("vmpi.about.channel", m.channel);
-    if (m.command == IratiCommand::allocate_resp) add("vmpi.irati.response", m.accepted ? 0 : 1);
+    if (m.command == IratiCommand::allocate_resp)
+        add("vmpi.irati.response", std::to_integer<int>(sdu[5]));
     if (m.command != IratiCommand::allocate_req) return {};
+    if (has_control_character(m.source) || has_control_character(m.destination))
+        return fail(EBADMSG, "control characters");
     add("vmpi.source", m.source);
     add("vmpi.destination", m.destination);
     return {};
@@ -418,12 +433,14 @@ Result<> Line::irati(View frame) {
 Result<std::string> lines_of(const std::string& path) {
     SLUICE_TRY(const std::vector<std::byte> bytes, load_file(path));
     SLUICE_TRY(auto reader, pcap::Reader::open(bytes, path));
-    const bool delimited = path.find("delimited") != std::string::npos;
+    const auto is_named = [&path](const char* what) {
+        return path.find(what) != std::string::npos;
+    };
     std::string text;
     for (;;) {
         SLUICE_TRY(const auto record, reader.next());
         if (!record) return text;
-        Line line(delimited);
+        Line line(is_named("delimited"), is_named("irati"));
         const bool is_vmpi = reader.linktype() == pcap::Linktype::user0;
         const auto result = is_vmpi ? line.vmpi(record->data) : line.ethernet(record->data);
         text += result ? line.text() : "error=" + result.error().message;
