@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "base/check.hpp"
@@ -138,6 +140,25 @@ void udp_answer(Script& script, shim_udp::Shim& shim, Instant now) {
     }
 }
 
+// Sockets that the shim has asked for: each one is opened once and closed once.
+class Sockets {
+  public:
+    void take(shim_udp::Outbox& out) {
+        SLUICE_CHECK(out.actions.size() <= 3 * shim_udp::kFlowsMax);
+        for (const auto& action : out.actions) {
+            if (const auto* const open = std::get_if<shim_udp::OpenSocket>(&action))
+                SLUICE_CHECK(open_.insert(open->socket.value).second);
+            if (const auto* const close = std::get_if<shim_udp::CloseSocket>(&action))
+                SLUICE_CHECK(open_.erase(close->socket.value) == 1);
+        }
+        out.clear();
+    }
+    std::size_t open() const { return open_.size(); }
+
+  private:
+    std::set<std::uint64_t> open_;
+};
+
 }  // namespace
 
 bool shim_udp(std::span<const std::byte> bytes) {
@@ -146,6 +167,7 @@ bool shim_udp(std::span<const std::byte> bytes) {
     Shim shim({}, out);
     Instant now{1};
     shim.set_link(now, true);
+    Sockets sockets;
     Script script(bytes);
     bool received = false;
     while (!script.at_end()) {
@@ -169,10 +191,14 @@ bool shim_udp(std::span<const std::byte> bytes) {
                 SLUICE_CHECK(target->to == from);
             }
         }
-        SLUICE_CHECK(out.actions.size() <= 3 * kFlowsMax);
-        out.clear();
+        sockets.take(out);
+        SLUICE_CHECK(sockets.open() == shim.sockets());
     }
     end<Shim, FlowHandle>(shim, now);
+    for (std::uint8_t n = 0; n < 4; ++n)
+        static_cast<void>(shim.unregister_app(now, name_of(n)));
+    sockets.take(out);
+    SLUICE_CHECK(sockets.open() == 0 && shim.sockets() == 0);
     return received;
 }
 
