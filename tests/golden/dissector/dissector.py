@@ -377,6 +377,59 @@ def test_plugin(lab):
     equal(as_plugin[-1]['rina.flow'], '1:7-3:8', 'flow of the last PDU')
 
 
+# ---- edges -------------------------------------------------------------------------------------
+
+def item(number, content):
+    """A field of bytes (less than 16384 of them) in protobuf."""
+    size = len(content)
+    length = bytes([size]) if size < 128 else bytes([size % 128 | 128, size // 128])
+    tag = number << 3 | 2
+    return (bytes([tag]) if tag < 128 else bytes([tag % 128 | 128, tag // 128])) + length + content
+
+
+def about(operation, kind, value):
+    """A message about an object of a class."""
+    head = bytes([0x10, operation, 0x18, 5]) + item(5, kind) + item(6, b'/an/object')
+    return head + item(8, item(6, value)) + b'\xe0\x01\x01'
+
+
+def management(body):
+    pci = struct.pack('<BBHHHIIIHHHH', 0, 0x40, 0, 0, 64, 0, 0, 1, 0, 0, 28 + len(body), 0)
+    data = bytes(range(12)) + b'\xd1\xf0' + pci + body
+    return 0, 0, data, len(data)
+
+
+def test_edges(lab):
+    """Values that are shorter than what they hold, and protobuf that nobody writes."""
+    connect = b'\x08\x49\x10\x00\x18\x02' + item(22, b'a') + item(26, b'b') + b'\xe0\x01\x01'
+    open_groups = b''.join(b'\x9b\x06' for _ in range(17))
+    close_groups = b''.join(b'\x9c\x06' for _ in range(17))
+    inner = about(12, b'a_data', b'')
+    cases = [(about(12, b'digest', b'SLD1'.ljust(n, b'x')), remark)
+             for n, remark in ((5, 'bad_length'), (35, 'bad_length'), (40, 'unknown'))]
+    cases += [(about(4, b'flow', item(12, b'SLFO'.ljust(n, b'x'))), remark)
+              for n, remark in ((4, 'bad_length'), (35, 'bad_length'), (40, 'unknown'))]
+    cases += [(connect + item(18, item(3, other)), remark)
+              for other, remark in ((b'\1', 'unknown'), (b'\1\1\1\0', 'bad_length'),
+                                    (b'\1\2\1\0'.ljust(67, b'x'), 'bad_length'),
+                                    (b'\1\x09\1\0x', 'bad_type'), (b'', 'unknown'))]
+    cases += [(connect + open_groups + close_groups, 'bad_message'),
+              (connect + open_groups[:32] + close_groups[:32], 'unknown'),
+              (connect + close_groups[:2], 'bad_message'),
+              (connect + b'\x18' + b'\xff' * 10 + b'\1', 'bad_message'),
+              (connect + b'\x00\x01', 'bad_message'), (connect + b'\x1e', 'bad_message'),
+              (about(12, b'a_data', item(3, inner)), 'unexpected'),
+              (b'\x10\x40', 'bad_type'), (b'', 'truncated')]
+    path = lab.path('edges.pcap')
+    write_pcap(path, ETHERNET, [management(body) for body, _ in cases])
+    for number, (packet, (body, remark)) in enumerate(zip(lab.packets(path), cases), 1):
+        where = f'case {number}, {body!r}'
+        equal(list(complaints_of(packet)), [], where)
+        equal(bytes_not_shown(packet), [], where)
+        check('rina.expert.' + remark in experts_of(packet),
+              f'{where}: {experts_of(packet)}, expected {remark}')
+
+
 # ---- hostile bytes -----------------------------------------------------------------------------
 
 INTERESTING = (0, 1, 0x7f, 0x80, 0xff)
@@ -527,7 +580,7 @@ def write(lab):
 
 
 TESTS = (test_traces, test_frames_of_ours, test_lines, test_lines_of_ours, test_flows,
-         test_preferences, test_plugin, test_hostile, test_agreement)
+         test_preferences, test_plugin, test_edges, test_hostile, test_agreement)
 
 
 def main(program, root, *wanted):
