@@ -58,7 +58,7 @@ def goodput(**changes):
 
 
 def memory(**changes):
-    return {'format': 'wide', 'names': 'shared', 'flows': 9, 'end': 'responder', 'transfer': 800,
+    return {'format': 'wide', 'names': 'shared', 'flows': 60000, 'end': 'responder', 'transfer': 800,
             'allocator': 100, 'all': 900, **changes}
 
 
@@ -276,13 +276,15 @@ class Parts(unittest.TestCase):
         with contextlib.redirect_stdout(out):
             dif.print_costs(rows)
             dif.print_goodput(rates)
-            dif.print_memory([memory(names='own', all=1100), memory()])
+            dif.print_memory([memory(names='own', all=1100), memory(),
+                              memory(flows=600, all=1100)])
             dif.print_convergence([grown('ring', 10, 5), grown('ring', 30, 0, limit='no time')],
                                   [])
         text = [line for line in out.getvalue().splitlines() if line]
         self.assertEqual([line.endswith('MISSED') for line in text[1:3]], [True, False])
         self.assertEqual([line.endswith('MISSED') for line in text[4:6]], [True, False])
-        self.assertEqual([line.endswith('MISSED') for line in text[7:9]], [True, False])
+        self.assertEqual([line.endswith('MISSED') for line in text[7:10]],
+                         [True, False, False])
         self.assertIn('left out: no time', text[-1])
 
 
