@@ -58,8 +58,8 @@ def goodput(**changes):
 
 
 def memory(**changes):
-    return {'format': 'wide', 'names': 'shared', 'flows': 60000, 'end': 'responder', 'transfer': 800,
-            'allocator': 100, 'all': 900, **changes}
+    return {'format': 'wide', 'names': 'shared', 'flows': 60000, 'end': 'responder',
+            'transfer': 800, 'allocator': 100, 'all': 900, **changes}
 
 
 class Samples(unittest.TestCase):
