@@ -15,38 +15,21 @@ constexpr std::array<std::string_view, kOpCodeCount> kOpNames = {
 };
 
 // A set of operations.
-class Ops {
-  public:
-    template <typename... T>
-    constexpr explicit Ops(T... ops) noexcept : bits_(((1u << static_cast<unsigned>(ops)) | ...)) {}
-    constexpr bool has(OpCode op) const noexcept {
-        return ((bits_ >> static_cast<unsigned>(op)) & 1) != 0;
-    }
-    constexpr Ops operator|(Ops other) const noexcept { return Ops::of(bits_ | other.bits_); }
-    constexpr Ops operator~() const noexcept {
-        return Ops::of(~bits_ & ((1u << kOpCodeCount) - 1));
-    }
-    static constexpr Ops of(unsigned bits) noexcept {
-        Ops ops(OpCode::connect);
-        ops.bits_ = bits;
-        return ops;
-    }
+using Ops = std::uint32_t;
+constexpr Ops only(OpCode op) noexcept { return Ops{1} << static_cast<unsigned>(op); }
 
-  private:
-    unsigned bits_;
-};
-
-constexpr Ops kNever = Ops::of(0);
-constexpr Ops kConnect(OpCode::connect, OpCode::connect_r);
-constexpr Ops kRelease(OpCode::release, OpCode::release_r);
-constexpr Ops kCancel(OpCode::cancel_read, OpCode::cancel_read_r);
-constexpr Ops kResponses(OpCode::connect_r, OpCode::release_r, OpCode::create_r, OpCode::remove_r,
-                         OpCode::read_r, OpCode::cancel_read_r, OpCode::write_r, OpCode::start_r,
-                         OpCode::stop_r);
+constexpr Ops kNever = 0;
+constexpr Ops kConnect = only(OpCode::connect) | only(OpCode::connect_r);
+constexpr Ops kRelease = only(OpCode::release) | only(OpCode::release_r);
+constexpr Ops kCancel = only(OpCode::cancel_read) | only(OpCode::cancel_read_r);
+constexpr Ops kResponses = only(OpCode::connect_r) | only(OpCode::release_r) |
+                           only(OpCode::create_r) | only(OpCode::remove_r) |
+                           only(OpCode::read_r) | only(OpCode::cancel_read_r) |
+                           only(OpCode::write_r) | only(OpCode::start_r) | only(OpCode::stop_r);
+constexpr Ops kFiltered = only(OpCode::remove) | only(OpCode::read) | only(OpCode::write) |
+                          only(OpCode::start) | only(OpCode::stop);
 // Requests about an object, but M_CANCELREAD, which only names a request.
-constexpr Ops kRequests(OpCode::create, OpCode::remove, OpCode::read, OpCode::write, OpCode::start,
-                        OpCode::stop);
-constexpr Ops kFiltered(OpCode::remove, OpCode::read, OpCode::write, OpCode::start, OpCode::stop);
+constexpr Ops kRequests = kFiltered | only(OpCode::create);
 
 struct Rule {
     const char* field;
@@ -75,7 +58,7 @@ constexpr Rule kRules[] = {
      [](const CdapMessage& m) { return !m.obj_name.empty(); }},
     {"obj_inst", kNever, kConnect | kRelease | kCancel,
      [](const CdapMessage& m) { return m.obj_instance != 0; }},
-    {"obj_value", Ops(OpCode::write), kConnect | kRelease | kCancel | Ops(OpCode::remove_r),
+    {"obj_value", only(OpCode::write), kConnect | kRelease | kCancel | only(OpCode::remove_r),
      [](const CdapMessage& m) { return m.value.index() != 0; }},
     {"result", kNever, ~kResponses, [](const CdapMessage& m) { return m.result != 0; }},
     {"result_reason", kNever, ~kResponses, [](const CdapMessage& m) { return !m.reason.empty(); }},
@@ -106,9 +89,9 @@ std::size_t encode(const CdapMessage& message, std::span<std::byte> to,
 Result<> check(const CdapMessage& message) {
     for (const Rule& rule : kRules) {
         const bool is_there = rule.is_there(message);
-        if (!is_there && rule.must.has(message.op))
+        if (!is_there && (rule.must & only(message.op)) != 0)
             return fail(EPROTO, "{} without {}", to_string(message.op), rule.field);
-        if (is_there && rule.must_not.has(message.op))
+        if (is_there && (rule.must_not & only(message.op)) != 0)
             return fail(EPROTO, "{} with {}, which it must not have", to_string(message.op),
                         rule.field);
     }

@@ -19,14 +19,14 @@ bool is_later_generation(std::uint8_t a, std::uint8_t b) noexcept {
     return ahead >= 1 && ahead < 64;
 }
 
-bool ignores_identity() noexcept { return faulty(Fault::no_transaction_id_no_generation); }
+constexpr Fault kIgnoresIdentity = Fault::no_transaction_id_no_generation;
 
 }  // namespace
 
 std::uint32_t ShimHv::SluiceMachine::draw_channel(Instant now) {
     if (free_.empty()) return 0;
     auto chosen = free_.begin();
-    if (faulty(Fault::lowest_free_numbering) || ignores_identity()) {
+    if (faulty(Fault::lowest_free_numbering) || faulty(kIgnoresIdentity)) {
         chosen = std::min_element(free_.begin(), free_.end());
     } else {
         const ChannelSlot& slot = slots_[*chosen];
@@ -70,7 +70,7 @@ void ShimHv::SluiceMachine::send_request(Instant now, Flow& flow, Outbox& out) {
     slot.generation = static_cast<std::uint8_t>(
         (slot.used ? slot.generation + 1u : rng_.next()) & vmpi::kGenerationMask);
     slot.used = true;
-    flow.generation = ignores_identity() ? std::uint8_t{0} : slot.generation;
+    flow.generation = faulty(kIgnoresIdentity) ? std::uint8_t{0} : slot.generation;
     if (next_transaction_ == 0) ++next_transaction_;
     flow.transaction = next_transaction_++;
     flow.retry_gap = params_.timers.retransmit_first;
@@ -93,7 +93,7 @@ void ShimHv::SluiceMachine::close(Instant now, Flow& flow, Reason reason, Outbox
     flow.retry_gap = params_.timers.retransmit_first;
     flow.retry_at = now + flow.retry_gap;
     send_about(flow, vmpi::Type::deallocate, reason, false, out);
-    if (ignores_identity()) forget(now, flow);
+    if (faulty(kIgnoresIdentity)) forget(now, flow);
 }
 
 void ShimHv::SluiceMachine::send_acceptance(const Flow& flow, Outbox& out) {
@@ -110,7 +110,8 @@ Flow* ShimHv::SluiceMachine::match(const vmpi::Message& message) noexcept {
     else if (!in_range(channel))
         return nullptr;
     Flow* flow = flow_on(channel);
-    if (flow == nullptr || ignores_identity() || faulty(Fault::unchecked_peer_input)) return flow;
+    if (flow == nullptr || faulty(kIgnoresIdentity) || faulty(Fault::unchecked_peer_input))
+        return flow;
     const bool same = flow->generation == message.generation &&
                       flow->transaction == message.transaction;
     return same ? flow : nullptr;
@@ -170,19 +171,19 @@ void ShimHv::SluiceMachine::on_request(Instant now, const vmpi::Message& message
     Flow* flow = flow_on(message.channel);
     const bool repeated = slot.used && slot.generation == message.generation &&
                           slot.transaction == message.transaction;
-    if (repeated && flow != nullptr && !ignores_identity()) {
+    if (repeated && flow != nullptr && !faulty(kIgnoresIdentity)) {
         if (flow->state == FlowState::offered)
             send_about(*flow, vmpi::Type::allocate_pending, Reason::ok, true, out);
         else if (flow->state == FlowState::allocated)
             send_about(*flow, vmpi::Type::allocate_resp, Reason::ok, true, out);
         return;  // closing: our DEALLOCATE tells the peer more than an answer would
     }
-    if (repeated && !ignores_identity()) {
+    if (repeated && !faulty(kIgnoresIdentity)) {
         // Answered already: the same answer again. A flow that was and is over has no answer.
         if (slot.answer == Reason::ok) return drop(VmpiDrop::stale_control);
         return respond(message, slot.answer, out);
     }
-    if (slot.used && !faulty(Fault::lowest_free_numbering) && !ignores_identity() &&
+    if (slot.used && !faulty(Fault::lowest_free_numbering) && !faulty(kIgnoresIdentity) &&
         !is_later_generation(message.generation, slot.generation))
         return drop(VmpiDrop::stale_control);
     if (flow != nullptr) {

@@ -16,12 +16,10 @@ using Kind = Decision::Kind;
 using rina::PciError;
 using rina::PciFormat;
 
+// Of a header that is there in full.
 DropReason reason_of(PciError error) noexcept {
-    switch (error) {
-        case PciError::short_header: return DropReason::too_short;
-        case PciError::unknown_type: return DropReason::dif_unknown_type;
-        default: return DropReason::dif_bad_length;
-    }
+    return error == PciError::unknown_type ? DropReason::dif_unknown_type
+                                           : DropReason::dif_bad_length;
 }
 
 void drop(Decision& out, DropReason reason) noexcept {

@@ -15,11 +15,12 @@ constexpr std::uint32_t kPolynomial = 0x82f63b78;  // bits in the order of the w
 // tables[n][b]: the CRC of byte b and n zero bytes behind it, without the complements.
 using Tables = std::array<std::array<std::uint32_t, 256>, 8>;
 
-constexpr Tables make_tables() noexcept {
+template <std::uint32_t kReflected>
+consteval Tables make_tables() noexcept {
     Tables tables{};
     for (std::uint32_t byte = 0; byte < 256; ++byte) {
         std::uint32_t crc = byte;
-        for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? kPolynomial : 0);
+        for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? kReflected : 0);
         tables[0][byte] = crc;
     }
     for (std::size_t n = 1; n < tables.size(); ++n)
@@ -29,32 +30,32 @@ constexpr Tables make_tables() noexcept {
         }
     return tables;
 }
-constexpr Tables kTables = make_tables();
+constexpr Tables kTables = make_tables<kPolynomial>();
 
 // The instruction takes three cycles, and one can start in each: three runs of bytes at a time.
 constexpr std::size_t kRun = 128;
 
-// kSkip[n][b]: what byte n of a CRC, if it is b, becomes when kRun zero bytes follow.
+// kSkip[n][b]: what byte n of a CRC, if it is b, becomes when so many zero bytes follow.
 using Skip = std::array<std::array<std::uint32_t, 256>, 4>;
 
-constexpr std::uint32_t after_zeros(std::uint32_t crc, std::size_t zeros) noexcept {
-    for (; zeros > 0; --zeros) crc = crc >> 8 ^ kTables[0][crc & 0xff];
-    return crc;
-}
-constexpr Skip make_skip() noexcept {
+template <std::size_t kZeros>
+consteval Skip make_skip() noexcept {
     Skip skip{};
     for (std::size_t n = 0; n < 4; ++n) {
         // CRCs are linear: eight bits make all the others.
         std::array<std::uint32_t, 8> bits{};
-        for (std::size_t bit = 0; bit < 8; ++bit)
-            bits[bit] = after_zeros(1u << (8 * n + bit), kRun);
+        for (std::size_t bit = 0; bit < 8; ++bit) {
+            bits[bit] = 1u << (8 * n + bit);
+            for (std::size_t zero = 0; zero < kZeros; ++zero)
+                bits[bit] = bits[bit] >> 8 ^ kTables[0][bits[bit] & 0xff];
+        }
         for (std::size_t byte = 0; byte < 256; ++byte)
             for (std::size_t bit = 0; bit < 8; ++bit)
                 if ((byte >> bit & 1) != 0) skip[n][byte] ^= bits[bit];
     }
     return skip;
 }
-constexpr Skip kSkip = make_skip();
+constexpr Skip kSkip = make_skip<kRun>();
 
 #if defined(__x86_64__)
 std::uint32_t skip(std::uint32_t crc) noexcept {
