@@ -2,10 +2,12 @@
 #include <set>
 #include <string>
 
+#include "normal_dif/core/faults.hpp"
 #include "normal_dif/core/ipcp/ipcp.hpp"
 #include "normal_dif/core/sdu_protection/aes_gcm.hpp"
 #include "rina/vmpi.hpp"
 #include "shim_eth/core/shim_eth.hpp"
+#include "shim_hv/core/faults.hpp"
 #include "shim_hv/core/shim_hv.hpp"
 #include "shim_udp/core/shim_udp.hpp"
 
@@ -52,6 +54,12 @@ TEST_CASE("Every state and kind has a name of its own", "[names]") {
     CHECK(names_of<rina::vmpi::Type>(rina::vmpi::kTypeCount).size() == rina::vmpi::kTypeCount);
     CHECK(names_of<rina::vmpi::IratiCommand>(rina::vmpi::kIratiCommandCount).size() ==
           rina::vmpi::kIratiCommandCount);
+}
+
+// The simulations are told by name which one to make.
+TEST_CASE("Every deliberate fault has a name of its own", "[names]") {
+    CHECK(names_of<faults::Fault>(faults::kFaultCount).size() == faults::kFaultCount);
+    CHECK(names_of<shim_hv::Fault>(shim_hv::kFaultCount).size() == shim_hv::kFaultCount);
 }
 
 TEST_CASE("Numbers from the wire that nobody knows have a name too", "[names]") {
