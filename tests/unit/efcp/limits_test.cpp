@@ -1,14 +1,19 @@
 #include <catch2/catch.hpp>
 #include <initializer_list>
+#include <variant>
 #include <vector>
 
+#include "normal_dif/core/efcp/congestion.hpp"
 #include "normal_dif/core/efcp/control_pdu.hpp"
+#include "normal_dif/core/efcp/delimiting.hpp"
 #include "normal_dif/core/efcp/policies.hpp"
+#include "single.hpp"
 
 // The bounds of policies, at them and one beyond: what a FlowRequest says comes from elsewhere.
 
 using namespace sluice;
 using namespace sluice::efcp;
+using sluice::efcp::test::Single;
 
 namespace {
 
@@ -122,4 +127,50 @@ TEST_CASE("sixteen blocks are read, seventeen are none", "[policies]") {
     pdu.resize(format.control_bytes());
     REQUIRE(parse_sack(pdu, format));
     CHECK(parse_sack(pdu, format)->empty());
+}
+
+TEST_CASE("without congestion control nothing that happens is a limit", "[congestion]") {
+    auto none = make_congestion(Congestion::none);
+    AckSample sample;
+    sample.delivered = 1;
+    sample.lost = 100;
+    sample.marked = sample.round_ended = true;
+    std::visit([&](auto& policy) { policy.on_ack(sample); }, none);
+    std::visit([](auto& policy) { policy.on_timeout(); }, none);
+    const CongestionLimits limits =
+        std::visit([](const auto& policy) { return policy.limits(); }, none);
+    CHECK(limits.window == CongestionLimits::kAny);
+    CHECK(limits.pdus_per_second == 0);
+}
+
+TEST_CASE("a connection knows its ends, its room, and whether it holds anything",
+          "[connection]") {
+    Single s(EfcpPolicies::sluice_reliable(16));
+    CHECK(s.c.ids().local == s.item(0, 0, 0).pci.destination);
+    CHECK(s.c.ids().remote_cep == s.item(0, 0, 0).pci.source_cep);
+    CHECK(s.c.user_data_max() + s.format.bytes() == s.format.pdu_bytes_max());
+    CHECK(s.c.holds_nothing());
+    s.data(1);  // 0 is missing
+    CHECK_FALSE(s.c.holds_nothing());
+    s.data(0, rina::pci_flag::kDrf);
+    CHECK(s.c.holds_nothing());
+    s.submit(1);
+    CHECK_FALSE(s.c.holds_nothing());
+}
+
+TEST_CASE("parts of an SDU are held until the last, or until the flow ends", "[delimiting]") {
+    std::vector<std::byte> part(20);
+    Reassembler reassembler({});
+    CHECK(reassembler.held_bytes() == 0);
+    part[0] = static_cast<std::byte>(delimiter::kFirst);
+    rina::detail::store(part.data() + 1, std::uint32_t{1000});
+    reassembler.on_pdu(0, PduToken{1}, part, 20);
+    CHECK(reassembler.held_parts() == 1);
+    CHECK(reassembler.held_bytes() == 20 - delimiter::kFirstHeaderBytes);
+    CHECK_FALSE(reassembler.take_piece());
+    reassembler.abandon();
+    CHECK(reassembler.held_bytes() == 0);
+    const auto dropped = reassembler.take_dropped();
+    REQUIRE(dropped);
+    CHECK(dropped->token == PduToken{1});
 }

@@ -1,7 +1,9 @@
+#include <array>
 #include <catch2/catch.hpp>
 #include <map>
 #include <string>
 
+#include "normal_dif/core/rmt/policies.hpp"
 #include "normal_dif/core/rmt/rmt.hpp"
 #include "normal_dif/core/rmt/sched_qos.hpp"
 #include "pdus.hpp"
@@ -152,4 +154,33 @@ TEST_CASE("QoS cubes that cannot be are refused, whoever makes them") {
     CHECK(refusal([](auto& p) { p.cubes[0].rate_bps = 8; }).empty());
     CHECK(refusal([](auto& p) { p.cubes[1].id = {}; }) ==
           "QoS cube 0 is given twice, expected once");
+}
+
+TEST_CASE("every policy counts what waits, in all and by queue") {
+    for (const SchedulerPolicy& known : scheduler_policies()) {
+        CAPTURE(known.name);
+        auto scheduler = make_scheduler(known.name, {});
+        REQUIRE(scheduler);
+        const SchedItem items[] = {{PduToken{1}, 100, rina::QosId{0}},
+                                   {PduToken{2}, 50, rina::QosId{1}},
+                                   {PduToken{3}, 25, rina::QosId{60000}}};
+        std::array<Enqueue, 3> results{};
+        enqueue(*scheduler, Instant{}, items, results);
+        const auto sum = [&] {
+            Backlog all;
+            for (std::size_t i = 0; i < queues(*scheduler); ++i) {
+                all.pdus += queue_backlog(*scheduler, i).pdus;
+                all.bytes += queue_backlog(*scheduler, i).bytes;
+            }
+            return all;
+        };
+        CHECK(backlog(*scheduler).pdus == 3);
+        CHECK(backlog(*scheduler).bytes == 175);
+        CHECK(sum().pdus == 3);
+        CHECK(sum().bytes == 175);
+        std::array<SchedItem, 1> first;
+        REQUIRE(dequeue(*scheduler, Instant{}, 1500, first) == 1);
+        CHECK(backlog(*scheduler).pdus == 2);
+        CHECK(sum().bytes == backlog(*scheduler).bytes);
+    }
 }

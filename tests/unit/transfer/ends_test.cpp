@@ -76,8 +76,11 @@ TEST_CASE("A flow whose peer is gone gives back at once what was not acknowledge
     REQUIRE(n.out.events.size() == 1);
     CHECK(n.out.events[0].flow == bound.port);
     CHECK((n.out.events[0].events & efcp::event::kDrained) != 0);
-    CHECK(n.data.next_deadline().is_never());
     n.out.clear();
+    // The timer of before finds nothing to do.
+    n.data.on_timeout(n.data.next_deadline(), n.out);
+    CHECK(n.out.empty());
+    CHECK(n.data.next_deadline().is_never());
     // It is there until it is unbound, and takes nothing.
     CHECK(n.data.flows() == 1);
     n.arrive(kThem, kUs, 3, 7, 0);
@@ -87,7 +90,14 @@ TEST_CASE("A flow whose peer is gone gives back at once what was not acknowledge
 TEST_CASE("More than an outbox holds is taken, and comes back when the flow ends", "[transfer]") {
     Node n;
     constexpr std::size_t kMany = 3 * efcp::Outbox::kRoom;
-    const mgmt::Bind bound = n.bind(3, CepId{7}, true, kMany);
+    mgmt::Bind bound;
+    bound.port = PortId{103};
+    bound.cep = CepId{3};
+    bound.peer_cep = CepId{7};
+    bound.peer = kThem;
+    bound.terms.policies = efcp::EfcpPolicies::sluice_reliable(kMany);
+    bound.terms.policies.congestion = efcp::Congestion::none;
+    n.data.bind(kNow, bound);
     REQUIRE(n.data.submit(kNow, bound.port, items_of(kMany), n.out) == kMany);
     n.out.clear();
     n.data.unbind({bound.port, bound.cep}, n.out);
@@ -100,7 +110,7 @@ TEST_CASE("More than an outbox holds is taken, and comes back when the flow ends
 TEST_CASE("A flow to ourselves does not leave the node, nor do its acknowledgements",
           "[transfer]") {
     Node n;
-    mgmt::Bind bound = n.bind(3, CepId{4}, true, 64, kUs);
+    const mgmt::Bind bound = n.bind(3, CepId{4}, true, kUs);
     REQUIRE(n.data.submit(kNow, bound.port, items_of(1), n.out) == 1);
     REQUIRE(n.out.originate.size() == 1);
     CHECK(n.out.originate[0].port == rmt::kNoN1Port);
@@ -188,7 +198,6 @@ TEST_CASE("Management goes to management, from the port that it came by", "[tran
 TEST_CASE("A table with an entry that cannot be is refused", "[transfer]") {
     Node n;
     CHECK_FALSE(n.data.set_routes({{kThem, {}, {}}}));
-    CHECK_FALSE(n.data.set_routes({{rina::kThisHop, {}, {{{kPort, 1}}, {}}}}));
     CHECK(n.data.pft().route({.destination = kThem}, [] {
         rmt::N1PortSet up;
         up.set(kPort, true);

@@ -30,13 +30,13 @@ struct Node {
         return c;
     }
     mgmt::Bind bind(std::uint32_t cep, std::optional<CepId> peer, bool reliable = false,
-                    std::uint32_t credit = 64, Address member = kThem) {
+                    Address member = kThem) {
         mgmt::Bind b;
         b.port = PortId{cep + 100};
         b.cep = CepId{cep};
         b.peer_cep = peer;
         b.peer = member;
-        b.terms.policies = reliable ? efcp::EfcpPolicies::sluice_reliable(credit)
+        b.terms.policies = reliable ? efcp::EfcpPolicies::sluice_reliable(64)
                                     : efcp::EfcpPolicies::best_effort();
         data.bind(kNow, b);
         return b;
