@@ -53,23 +53,26 @@ struct Knob {
 
 // A field by the way to it. Durations count in units of so many ns; the name says which.
 template <std::int64_t kUnit, auto... kPath>
-constexpr Knob knob(std::string_view component, std::string_view name, std::uint64_t low,
+std::uint64_t number_at(const IpcpTunables& t) {
+    const auto& at = field<kPath...>(t);
+    if constexpr (requires { at.ns; })
+        return static_cast<std::uint64_t>(at.ns / kUnit);
+    else
+        return static_cast<std::uint64_t>(at);
+}
+template <std::int64_t kUnit, auto... kPath>
+void set_number_at(IpcpTunables& t, std::uint64_t value) {
+    auto& at = field<kPath...>(t);
+    if constexpr (requires { at.ns; })
+        at.ns = static_cast<std::int64_t>(value) * kUnit;
+    else
+        at = static_cast<std::remove_cvref_t<decltype(at)>>(value);
+}
+template <std::int64_t kUnit, auto... kPath>
+consteval Knob knob(std::string_view component, std::string_view name, std::uint64_t low,
                     std::uint64_t high, std::string_view help) {
-    return {component, name, low, high, help,
-            [](const IpcpTunables& t) -> std::uint64_t {
-                const auto& at = field<kPath...>(t);
-                if constexpr (requires { at.ns; })
-                    return static_cast<std::uint64_t>(at.ns / kUnit);
-                else
-                    return static_cast<std::uint64_t>(at);
-            },
-            [](IpcpTunables& t, std::uint64_t value) {
-                auto& at = field<kPath...>(t);
-                if constexpr (requires { at.ns; })
-                    at.ns = static_cast<std::int64_t>(value) * kUnit;
-                else
-                    at = static_cast<std::remove_cvref_t<decltype(at)>>(value);
-            }};
+    return {component, name, low, high, help, number_at<kUnit, kPath...>,
+            set_number_at<kUnit, kPath...>};
 }
 
 constexpr std::int64_t kOne = 1, kMs = 1'000'000, kSecond = 1'000'000'000;
@@ -250,10 +253,17 @@ struct CubeField {
 };
 
 template <auto kMember>
-constexpr CubeField cube_field(std::string_view name, std::string_view range,
+std::string text_at(const QosCube& cube) {
+    return text_of(cube.*kMember);
+}
+template <auto kMember>
+bool read_at(QosCube& cube, std::string_view text) {
+    return read(text, cube.*kMember);
+}
+template <auto kMember>
+consteval CubeField cube_field(std::string_view name, std::string_view range,
                                std::string_view help) {
-    return {name, range, help, [](const QosCube& cube) { return text_of(cube.*kMember); },
-            [](QosCube& cube, std::string_view text) { return read(text, cube.*kMember); }};
+    return {name, range, help, text_at<kMember>, read_at<kMember>};
 }
 
 constexpr CubeField kCubeFields[] = {
