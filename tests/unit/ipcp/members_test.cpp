@@ -65,7 +65,7 @@ TEST_CASE("Who has other widths does not join, and says which", "[ipcp]") {
     other.format.*field = width;
     Two t(config_of("a.IPCP", true), other);
     t.begin();
-    t.run(Duration::seconds(1));
+    t.run(Duration::seconds(9));
     CHECK_FALSE(t.ends[1]->is_member());
     CHECK(has(t.log[1], std::string("constants of the DIF do not fit: ") + text));
 }
@@ -81,6 +81,7 @@ TEST_CASE("Control PDUs count in the DIF's width, or nobody joins", "[ipcp]") {
         m.value = rina::value_of(info);
     };
     t.begin();
+    t.run(Duration::seconds(9));
     CHECK_FALSE(t.ends[1]->is_member());
     CHECK(has(t.log[1], "control sequence numbers of 2 bytes there, 4 here"));
 }

@@ -89,7 +89,7 @@ TEST_CASE("A flow whose peer is gone gives back at once what was not acknowledge
 
 TEST_CASE("More than an outbox holds is taken, and comes back when the flow ends", "[transfer]") {
     Node n;
-    constexpr std::size_t kMany = 3 * efcp::Outbox::kRoom;
+    constexpr std::size_t kMany = 2 * efcp::Outbox::kRoom;
     mgmt::Bind bound;
     bound.port = PortId{103};
     bound.cep = CepId{3};
