@@ -282,10 +282,12 @@ void World::step(Script& script) {
 
 // What the rest of the IPC process says of others.
 void World::member(Script& script) {
+    constexpr std::string_view kMembers[] = {"", "a.IPCP", "b.IPCP", "c.IPCP", "x.IPCP"};
     const std::uint8_t how = script.byte();
     Member& member = *members_[how & 1];
     if ((how & 2) != 0)
-        member.allocator.on_member_gone(now_, Address{how / 4u % 5}, member.out);
+        member.allocator.on_member_gone(now_, kMembers[how / 4u % 5], Address{how / 4u % 5},
+                                        member.out);
     else
         member.allocator.on_unregister(now_, app_of(how >> 2), member.out);
     take(how & 1);

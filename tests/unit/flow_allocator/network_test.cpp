@@ -51,7 +51,8 @@ class Network {
         queue_ = {};
         start(i);
         Node& other = *nodes_[1 - i];
-        other.allocator.on_member_gone(now_, kAddresses[i], other.out);
+        other.allocator.on_member_gone(now_, fmt::format("{}.IPCP", i), kAddresses[i],
+                                       other.out);
         carry_out(1 - i);
     }
     // Users let go of all that they have.

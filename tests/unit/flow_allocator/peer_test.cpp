@@ -280,9 +280,12 @@ TEST_CASE("a member that is gone, and an application that is") {
     CHECK(b.one<FlowFailed>().reason == rina::Reason::unregistered);
     CHECK(b.sent().result == -1);
     b.clear();
-    b.allocator.on_member_gone(r.two.now, Address{9}, b.out);
+    b.allocator.on_member_gone(r.two.now, "c.IPCP", Address{9}, b.out);
     CHECK(b.out.empty());
-    b.allocator.on_member_gone(r.two.now, Two::kA, b.out);
+    // Of two members with one address the other one.
+    b.allocator.on_member_gone(r.two.now, "c.IPCP", Two::kA, b.out);
+    CHECK(b.out.empty());
+    b.allocator.on_member_gone(r.two.now, "a.IPCP", Two::kA, b.out);
     CHECK(b.one<Shut>().port == open);
     CHECK(b.one<Unbind>().port == closing);
     CHECK(b.all<SendFlowMessage>().empty());

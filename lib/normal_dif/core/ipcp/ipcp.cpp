@@ -253,7 +253,7 @@ void Ipcp::members_changed(Instant now, const NeighborTable::Changed& changes,
     }
     for (const auto* const gone : {&changes.remove, &changes.remove_all})
         for (const rina::NeighborCandidate& member : *gone)
-            flows_.on_member_gone(now, member.address, flow_out_);
+            flows_.on_member_gone(now, node_name(member), member.address, flow_out_);
     for (const auto& member : changes.moved)
         flows_.on_member_moved(now, member.name, member.address, member.restarted, flow_out_);
     take_flow_actions();
@@ -334,7 +334,7 @@ void Ipcp::member_restarted(Instant now, N1PortId port, const std::string& name)
     // Others learn it from the number of what it says of itself. That of rlite has none: news of
     // its going and coming would chase each other round every ring of the DIF for ever.
     if (const auto address = members_.address_of(name)) {
-        flows_.on_member_gone(now, *address, flow_out_);
+        flows_.on_member_gone(now, name, *address, flow_out_);
         take_flow_actions();
     }
 }

@@ -188,7 +188,7 @@ class FlowAllocator {
 
     // ---- the rest of the IPC process ----
     // It has left the DIF, or started anew.
-    void on_member_gone(Instant now, rina::Address member, FlowOutbox& out);
+    void on_member_gone(Instant now, std::string_view ipcp, rina::Address member, FlowOutbox& out);
     // It has begun anew, or has another address than before: flows from then are gone, if it says
     // so or does not answer.
     void on_member_moved(Instant now, std::string_view ipcp, rina::Address address, bool restarted,

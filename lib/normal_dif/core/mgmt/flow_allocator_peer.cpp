@@ -413,7 +413,8 @@ std::vector<PortId> FlowAllocator::ports_where(
     return ports;
 }
 
-void FlowAllocator::on_member_gone(Instant now, rina::Address member, FlowOutbox& out) {
+void FlowAllocator::on_member_gone(Instant now, std::string_view ipcp, rina::Address member,
+                                   FlowOutbox& out) {
     last_ = now;
     // It may come back as somebody else, or as itself with another version of the program.
     if (const auto at = members_.find(member); at != members_.end()) {
@@ -422,7 +423,11 @@ void FlowAllocator::on_member_gone(Instant now, rina::Address member, FlowOutbox
     }
     for (auto at = unanswered_.begin(); at != unanswered_.end();)
         at = at->second.to == member ? unanswered_.erase(at) : std::next(at);
-    for (const PortId port : ports_where([&](const Flow& f) { return f.peer == member; }))
+    // But for those of somebody else who has that address, too, and is still there.
+    for (const PortId port : ports_where([&](const Flow& f) {
+             const std::string_view peer = ipcp_names_[f.peer_ipcp];
+             return f.peer == member && (peer == ipcp || directory_.address_of(peer) != member);
+         }))
         peer_gone(now, *flow_at(port), rina::Reason::peer_unresponsive, out);
 }
 
