@@ -197,6 +197,8 @@ Bytes World::pose() {
     if (to.state != Connection::State::open || flow == nullptr) return {};
     const rina::PciFormat format = scenario_.wide ? rina::kWideFormat : rina::kDefaultFormat;
     const efcp::ConnectionIds ids = flow->ids();
+    // Whose address it has for a while, as a claim was lost, is who it may say it is.
+    if (ids.remote == nodes_.back().levels[0]->ipcp().address()) return {};
     efcp::ControlItem item;
     rina::Pci& pci = item.pci;
     pci.source = ids.remote;

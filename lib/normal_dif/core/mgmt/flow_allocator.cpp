@@ -325,21 +325,24 @@ rina::FlowRequest FlowAllocator::identity_of(const Flow& flow) const {
 void FlowAllocator::say_deleted(Instant now, const Flow& flow, FlowOutbox& out) {
     if (!flow.extended && !is_sluice(flow))
         return send_delete(now, address_of(flow), flow.peer_port, nullptr, 1, out);
+    send_deletes(now, flow, flow.peer_port, config_.deletes_max, out);
+}
+
+void FlowAllocator::send_deletes(Instant now, const Flow& flow, std::uint64_t port, unsigned times,
+                                 FlowOutbox& out) {
     const rina::FlowRequest value = identity_of(flow);
     const rina::Address there = address_of(flow);
-    send_delete(now, there, flow.peer_port, &value, config_.deletes_max, out);
+    send_delete(now, there, port, &value, times, out);
     // That it has moved may not be true.
-    if (there != flow.peer)
-        send_delete(now, flow.peer, flow.peer_port, &value, config_.deletes_max, out);
+    if (there != flow.peer) send_delete(now, flow.peer, port, &value, times, out);
 }
 
 // Of a request that was not answered. The peer may be one of ours or not, and may have got it or
 // not.
 void FlowAllocator::cancel(Instant now, const Flow& flow, FlowOutbox& out) {
     if (flow.nonce == 0) return;  // we are to do as rlite does
-    const rina::FlowRequest value = identity_of(flow);
-    send_delete(now, address_of(flow), kNoPort, &value,
-                is_sluice(flow) ? config_.deletes_max : config_.cancels_max, out);
+    send_deletes(now, flow, kNoPort, is_sluice(flow) ? config_.deletes_max : config_.cancels_max,
+                 out);
 }
 
 void FlowAllocator::send_delete(Instant now, rina::Address to, std::uint64_t port,

@@ -334,6 +334,8 @@ class FlowAllocator {
     // what is said until it is answered, timers (flow_allocator.cpp)
     void say_deleted(Instant now, const Flow& flow, FlowOutbox& out);
     void cancel(Instant now, const Flow& flow, FlowOutbox& out);
+    void send_deletes(Instant now, const Flow& flow, std::uint64_t port, unsigned times,
+                      FlowOutbox& out);
     void send_delete(Instant now, rina::Address to, std::uint64_t port,
                      const rina::FlowRequest* value, unsigned times, FlowOutbox& out);
     Unanswered* send_again_until_answered(Instant now, rina::Address to,
