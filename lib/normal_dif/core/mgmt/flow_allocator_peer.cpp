@@ -219,7 +219,9 @@ void FlowAllocator::on_create_r(Instant now, rina::Address from, const rina::Flo
     Flow& flow = *flow_at(asked->second);
     if (!is_from(flow, from)) return ignore(FlowIgnored::not_the_peer);
     if (result != 0) {
-        stop_asking(now, flow, Tell::nobody, out);
+        // Where it is said to be now it may have been asked as well, and say yes.
+        const bool has_moved = address_of(flow) != flow.peer;
+        stop_asking(now, flow, has_moved ? Tell::cancelled : Tell::nobody, out);
         return fail_flow(now, flow, rina::Reason::refused,
                          reason.empty() ? "refused by the peer" : reason, out);
     }
