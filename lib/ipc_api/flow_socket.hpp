@@ -18,7 +18,7 @@ struct FlowSocketOptions {
     std::uint32_t to_app_bytes = 512u << 10;
     // What may wait for us, where max_sdu is too small for the kernel to hold the application to.
     // For larger ones the limit on an SDU is the limit on the queue.
-    std::uint32_t from_app_bytes = 64u << 10;
+    std::uint32_t from_app_bytes = 208u << 10;
 };
 
 struct FlowSocketCounters {

@@ -107,6 +107,18 @@ TEST_CASE("where the kernel cannot be told, one that is too long ends the flow")
     CHECK(errno == EPIPE);
 }
 
+TEST_CASE("too long is too long, whatever room there is for it") {
+    Ends ends(1400, 2);
+    std::vector<std::byte> room(10000);
+    FlowSocket::Slot slot = {room.data(), 10000, 0};
+    ends.app_writes(std::string(1400, 'x'));
+    CHECK(ends.ours.read({&slot, 1}) == 1);
+    CHECK(slot.length == 1400);
+    ends.app_writes(std::string(1401, 'x'));
+    CHECK(ends.ours.read({&slot, 1}) == 0);
+    CHECK(ends.ours.state() == State::too_long);
+}
+
 TEST_CASE("an application that lowers its buffer is told of a lower limit") {
     Ends ends(65000);
     const int small = 4000;
