@@ -179,7 +179,8 @@ TEST_CASE("a write of no bytes sends nothing, and is not the end") {
 TEST_CASE("what was written before the close comes first") {
     const bool unread = GENERATE(false, true);
     const bool half = GENERATE(false, true);
-    Ends ends(2000, 2);
+    const std::size_t burst = GENERATE(2, 3);
+    Ends ends(2000, burst);
     if (unread) REQUIRE(ends.write({"never read"}) == 1);
     for (const char* text : {"1", "2", "", "3"}) ends.app_writes(text);
     if (half)
@@ -212,6 +213,7 @@ TEST_CASE("the end of the peer comes behind all of its SDUs") {
         Ends ends(2000);
         REQUIRE(ends.write({"1", "2"}) == 2);
         if (unread == "some") ends.app_writes("too late");
+        if (unread != "none") ends.app_writes("");
         if (unread != "none") ends.app_writes("");
         if (destroy)
             ends.ours = Ends::make(100, *std::make_unique<OwnedFd>());
