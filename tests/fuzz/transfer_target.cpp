@@ -55,6 +55,7 @@ class Node {
   private:
     struct Bound {
         PortId port{};
+        Address peer{};
         bool has_peer = false;
         bool is_drained = false;
         std::uint32_t unread = 0;
@@ -111,7 +112,7 @@ void Node::bind(Script& script) {
     if ((how & 0x80) != 0) bind.peer_cep = CepId{script.byte() % 4u};
     bind.terms = terms_of(script.byte());
     data_.bind(now_, bind);
-    bound_[cep] = {bind.port, bind.peer_cep.has_value(), false, 0};
+    bound_[cep] = {bind.port, bind.peer, bind.peer_cep.has_value(), false, 0};
 }
 
 void Node::change(Script& script, std::uint8_t op) {
@@ -120,7 +121,9 @@ void Node::change(Script& script, std::uint8_t op) {
     const PortId port = at == bound_.end() ? PortId{1} : at->second.port;
     switch (op) {
         case 1:
-            data_.set_peer(now_, {port, CepId{cep}, CepId{script.byte() % 4u}, rina::QosId{0},
+            data_.set_peer(now_, {port, CepId{cep},
+                                  at == bound_.end() ? Address{} : at->second.peer,
+                                  CepId{script.byte() % 4u}, rina::QosId{0},
                                   terms_of(script.byte())},
                            out_);
             if (at != bound_.end()) at->second.has_peer = true;

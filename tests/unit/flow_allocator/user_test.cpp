@@ -219,6 +219,27 @@ TEST_CASE("a flow's end is told where the member is said to be, and where it was
     CHECK(a.allocator.unanswered() == 2);
 }
 
+TEST_CASE("a member that has moved while it was asked has the flow where it is now") {
+    Two two;
+    auto& [dif, a, b, now] = two;
+    const auto port = a.allocator.allocate(now, kClient, kServer, {}, 7, a.out);
+    REQUIRE(port);
+    two.pass(a, b, Two::kA);
+    REQUIRE(b.allocator.accept(now, b.one<FlowRequested>().port, 8, b.out));
+    const CdapMessage answer = b.sent();
+    a.clear();
+    dif.addresses["b.IPCP"] = Address{12};
+    a.allocator.on_message(now, Address{12}, answer, a.out);
+    CHECK(a.one<SetPeer>().peer == Address{12});
+    CHECK(a.all<FlowAllocated>().size() == 1);
+    CHECK(a.allocator.find(*port)->peer == Address{12});
+    CHECK(a.allocator.members() == 1);
+    a.clear();
+    REQUIRE(a.allocator.deallocate(now, *port, a.out));
+    a.allocator.on_timeout(now + Duration::seconds(5), a.out);
+    CHECK(a.one<SendFlowMessage>().to == Address{12});
+}
+
 TEST_CASE("who is asked before it has its answer has the flow") {
     Two two;
     auto& [dif, a, b, now] = two;

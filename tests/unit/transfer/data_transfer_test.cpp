@@ -61,12 +61,16 @@ TEST_CASE("Data that overtakes the answer waits for it", "[transfer]") {
     CHECK(n.dropped() == DropReason::efcp_wrong_peer);
     n.out.clear();
     SECTION("and is delivered then") {
-        n.data.set_peer(kNow, {bound.port, bound.cep, CepId{7}, bound.qos, bound.terms}, n.out);
+        n.data.set_peer(kNow,
+                        {bound.port, bound.cep, bound.peer, CepId{7}, bound.qos, bound.terms},
+                        n.out);
         CHECK(n.delivered() == tokens);
         CHECK(n.out.drop.empty());
     }
     SECTION("and is looked at with what the answer says") {
-        n.data.set_peer(kNow, {bound.port, bound.cep, CepId{8}, bound.qos, bound.terms}, n.out);
+        n.data.set_peer(kNow,
+                        {bound.port, bound.cep, bound.peer, CepId{8}, bound.qos, bound.terms},
+                        n.out);
         CHECK(n.out.deliver.empty());
         CHECK(n.out.drop.size() == tokens.size());
     }

@@ -17,7 +17,7 @@ TEST_CASE("Of a flow that there is not, nothing changes anything", "[transfer]")
     Node n;
     const mgmt::Bind bound = n.bind(3, CepId{7});
     const auto nobody = GENERATE(CepId{2}, CepId{4000});  // within the table, and beyond
-    n.data.set_peer(kNow, {PortId{9}, nobody, CepId{8}, bound.qos, bound.terms}, n.out);
+    n.data.set_peer(kNow, {PortId{9}, nobody, bound.peer, CepId{8}, bound.qos, bound.terms}, n.out);
     n.data.drain(kNow, {PortId{9}, nobody}, n.out);
     n.data.shut(kNow, {PortId{9}, nobody}, n.out);
     n.data.unbind({PortId{9}, nobody}, n.out);
@@ -32,7 +32,9 @@ TEST_CASE("Of a flow that there is not, nothing changes anything", "[transfer]")
 TEST_CASE("A peer that is known stays the same", "[transfer]") {
     Node n;
     const mgmt::Bind bound = n.bind(3, CepId{7});
-    n.data.set_peer(kNow, {bound.port, bound.cep, CepId{8}, bound.qos, bound.terms}, n.out);
+    n.data.set_peer(kNow,
+                    {bound.port, bound.cep, bound.peer, CepId{8}, bound.qos, bound.terms},
+                    n.out);
     const PduToken token = n.arrive(kThem, kUs, 3, 7, 0);
     CHECK(n.delivered() == std::vector{token});
 }
@@ -49,7 +51,9 @@ TEST_CASE("A flow whose peer is not known yet sends nothing and ends nothing", "
     // Nobody reads any more what comes meanwhile.
     const PduToken token = n.arrive(kThem, kUs, 3, 7, 0);
     n.data.drain(kNow, {bound.port, bound.cep}, n.out);
-    n.data.set_peer(kNow, {bound.port, bound.cep, CepId{7}, bound.qos, bound.terms}, n.out);
+    n.data.set_peer(kNow,
+                    {bound.port, bound.cep, bound.peer, CepId{7}, bound.qos, bound.terms},
+                    n.out);
     CHECK(n.out.deliver.empty());
     CHECK(n.dropped() == DropReason::no_flow);
     CHECK(n.out.drop[0].token == token);

@@ -315,7 +315,9 @@ void Receiver::on_sender_lwe(std::uint64_t wire_lwe) noexcept {
     ack_owed_ = ack_urgent_ = true;
     if (reliable_) return;
     const std::uint64_t lwe = space_.unwrap(wire_lwe, next_);
-    if (!before(next_, lwe) || (has_window_ && before(rwe_ + 1, lwe))) return;
+    // Of a run for whose PDUs there was no room it has sent as many as it starts with all the same.
+    const std::uint64_t sent_at_most = later(rwe_, run_start_ + credit_) + 1;
+    if (!before(next_, lwe) || (has_window_ && before(sent_at_most, lwe))) return;
     if (top_ == dlv_) {
         advance(lwe);
         dlv_ = next_;

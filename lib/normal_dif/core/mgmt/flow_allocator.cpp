@@ -269,6 +269,13 @@ void FlowAllocator::close(Instant now, Flow& flow, FlowOutbox& out) {
     forget(now, flow);
 }
 
+// It has a flow less.
+void FlowAllocator::leave_member(rina::Address address) {
+    const auto member = members_.find(address);
+    SLUICE_CHECK(member != members_.end() && member->second.flows != 0);
+    if (--member->second.flows == 0 && !member->second.is_sluice) members_.erase(member);
+}
+
 void FlowAllocator::no_longer_half_open(Flow& flow) {
     if (flow.state == FlowState::requested) --members_[flow.peer].half_open;
 }
@@ -288,9 +295,7 @@ void FlowAllocator::forget(Instant now, Flow& flow) {
     }
     no_longer_half_open(flow);
     release(admission_, admission_of(flow));
-    const auto member = members_.find(flow.peer);
-    SLUICE_CHECK(member != members_.end() && member->second.flows != 0);
-    if (--member->second.flows == 0 && !member->second.is_sluice) members_.erase(member);
+    leave_member(flow.peer);
     ports_.release(now, flow.port.value);
     ceps_.release(now, flow.cep.value);
     app_names_.release(flow.local);

@@ -329,6 +329,7 @@ class FlowAllocator {
     void unbind(Instant now, Flow& flow, FlowOutbox& out);
     void close(Instant now, Flow& flow, FlowOutbox& out);
     void forget(Instant now, Flow& flow);
+    void leave_member(rina::Address address);
     void no_longer_half_open(Flow& flow);
 
     // what is said until it is answered, timers (flow_allocator.cpp)
@@ -360,7 +361,8 @@ class FlowAllocator {
     void late_answer(Instant now, rina::Address from, const rina::FlowRequest& answer,
                      std::int32_t invoke_id, FlowOutbox& out);
     bool is_answer_to(const Flow& flow, const rina::FlowRequest& answer) const;
-    void accepted(Instant now, Flow& flow, const rina::FlowRequest& answer, FlowOutbox& out);
+    void accepted(Instant now, rina::Address from, Flow& flow, const rina::FlowRequest& answer,
+                  FlowOutbox& out);
     void ask_whether_there(Instant now, const Flow& flow, FlowOutbox& out);
     void not_there(Instant now, const Unanswered& question, bool answered, FlowOutbox& out);
     void peer_gone(Instant now, Flow& flow, rina::Reason reason, FlowOutbox& out);

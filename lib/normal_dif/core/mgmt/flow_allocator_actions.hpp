@@ -36,6 +36,8 @@ struct Bind {
 struct SetPeer {
     PortId port{};
     rina::CepId cep{};
+    // Where the answer came from: it may have moved since it was asked.
+    rina::Address peer{};
     rina::CepId peer_cep{};
     rina::QosId qos{};
     FlowTerms terms;

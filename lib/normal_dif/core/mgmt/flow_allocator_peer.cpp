@@ -225,7 +225,7 @@ void FlowAllocator::on_create_r(Instant now, rina::Address from, const rina::Flo
         return fail_flow(now, flow, rina::Reason::refused,
                          reason.empty() ? "refused by the peer" : reason, out);
     }
-    if (answer != nullptr && is_answer_to(flow, *answer)) return accepted(now, flow, *answer, out);
+    if (answer != nullptr && is_answer_to(flow, *answer)) return accepted(now, from, flow, *answer, out);
     ignore(FlowIgnored::changed_terms);
     stop_asking(now, flow, Tell::cancelled, out);
     fail_flow(now, flow, rina::Reason::refused, "the answer does not fit the request", out);
@@ -255,9 +255,14 @@ bool FlowAllocator::is_answer_to(const Flow& flow, const rina::FlowRequest& answ
            answer.policies == request.policies;
 }
 
-void FlowAllocator::accepted(Instant now, Flow& flow, const rina::FlowRequest& answer,
-                             FlowOutbox& out) {
+void FlowAllocator::accepted(Instant now, rina::Address from, Flow& flow,
+                             const rina::FlowRequest& answer, FlowOutbox& out) {
     Exchange& exchange = *flow.exchange;
+    if (flow.peer != from) {
+        ++members_[from].flows;
+        leave_member(flow.peer);
+        flow.peer = from;
+    }
     flow.peer_port = static_cast<std::uint32_t>(answer.destination_port);
     flow.peer_cep = answer.connections.front().destination_cep;
     ReadAnswer read;
@@ -282,7 +287,7 @@ void FlowAllocator::accepted(Instant now, Flow& flow, const rina::FlowRequest& a
     flow.exchange.reset();
     set_deadline(flow, Instant::never());
     ++stats_.allocated;
-    out.add(SetPeer{flow.port, flow.cep, *flow.peer_cep, flow.qos, terms});
+    out.add(SetPeer{flow.port, flow.cep, flow.peer, *flow.peer_cep, flow.qos, terms});
     out.add(FlowAllocated{flow.port, flow.cookie, terms});
 }
 

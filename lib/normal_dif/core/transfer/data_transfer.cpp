@@ -55,6 +55,7 @@ void DataTransfer::set_peer(Instant now, const mgmt::SetPeer& peer, TransferOutb
     Flow* const flow = at(peer.cep);
     if (flow == nullptr || flow->waiting == nullptr) return;
     const std::unique_ptr<Waiting> waiting = std::move(flow->waiting);
+    waiting->bound.peer = peer.peer;
     waiting->bound.qos = peer.qos;
     waiting->bound.terms = peer.terms;
     connect(*flow, waiting->bound, peer.peer_cep);
