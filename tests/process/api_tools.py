@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 """sluice-cat, sluice-echo and sluice-perf over the DIF of one process."""
 
+import ctypes
 import json
+import os
+import struct
 import subprocess
 
 from api_harness import Server
@@ -145,6 +148,95 @@ def measurements(lab):
     check(code == 0 and "received 100" in out, out)
 
 
+class Spec(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("max_delay", ctypes.c_uint32),
+                ("max_sdu_gap", ctypes.c_uint64), ("avg_bandwidth", ctypes.c_uint64),
+                ("max_loss", ctypes.c_uint16), ("in_order_delivery", ctypes.c_uint8),
+                ("msg_boundaries", ctypes.c_uint8), ("max_jitter", ctypes.c_uint32)]
+
+
+PING, RR, PERF, DATA, STOP = range(5)
+
+
+def config(count, opcode, ticket, size):
+    return struct.pack("<QIII", count, opcode, ticket, size)
+
+
+@test(seconds=60)
+def a_client_as_rinaperf_is(lab):
+    """Its messages by hand, byte for byte."""
+    Server(lab)
+    listening(lab, ["sluice-perf", "-l"])
+    api = ctypes.CDLL(roles["librina-api"])
+    names = (b"rinaperf-data|client", b"rinaperf-data|server")
+    for opcode, echoed in ((PING, True), (RR, True), (PERF, False)):
+        spec = Spec()
+        api.rina_flow_spec_unreliable(ctypes.byref(spec))
+        equal((spec.version, spec.max_sdu_gap, spec.max_loss, spec.msg_boundaries),
+              (2, 2**64 - 1, 10000, 1), "best effort")
+        spec.max_sdu_gap = 0
+        control = api.rina_flow_alloc(None, *names, ctypes.byref(spec), 0)
+        os.write(control, config(0, opcode, 0, 100))
+        ticket, = struct.unpack("<I", os.read(control, 100))
+        data = api.rina_flow_alloc(None, *names, ctypes.byref(spec), 0)
+        os.write(data, config(0, DATA, ticket, 0))
+        for number in range(5):
+            sdu = struct.pack("<H", number) + b"x" * 98
+            os.write(data, sdu)
+            if echoed:
+                equal(os.read(data, 1000), sdu, "echo")
+        os.write(control, config(5, STOP, 0, 0))
+        result = os.read(control, 100)
+        equal(len(result), 32, "length of the result")
+        equal(struct.unpack("<QQQQ", result)[0], 5, "SDUs counted")
+        os.close(data)
+        os.close(control)
+    # A ticket that nobody was given, and what is no message at all: both are sent away.
+    for message in (config(0, DATA, 12345, 0), b"what?", config(0, 9, 0, 0)):
+        flow = api.rina_flow_alloc(None, *names, None, 0)
+        os.write(flow, message)
+        equal(os.read(flow, 100), b"", f"answer to {message}")
+        os.close(flow)
+
+
+@test(seconds=60)
+def a_server_as_rinaperf_is(lab):
+    Server(lab)
+    api = ctypes.CDLL(roles["librina-api"])
+    listener = api.rina_open()
+    equal(api.rina_register(listener, None, b"rinaperf-data|server", 0), 0, "registration")
+    for test_name, opcode, size in (("rr", RR, 10), ("perf", PERF, 1400)):
+        client = subprocess.Popen([roles["sluice-perf"], "-t", test_name, "-c", "3", "-s",
+                                   str(size), "-g", "0", "--json"], stdout=subprocess.PIPE)
+        remote = ctypes.c_char_p()
+        control = api.rina_flow_accept(listener, ctypes.byref(remote), None, 0)
+        equal(remote.value, b"rinaperf-data|client", "name of the client")
+        equal(os.read(control, 100), config(3, opcode, 0, size), "configuration")
+        os.write(control, struct.pack("<I", 77))
+        data = api.rina_flow_accept(listener, None, None, 0)
+        first = os.read(data, 100)
+        equal((len(first), first[8:16]), (20, struct.pack("<II", DATA, 77)), "first SDU")
+        for number in range(3):
+            sdu = os.read(data, 2000)
+            if opcode == RR:
+                equal(sdu, struct.pack("<H", number) + b"x" * (size - 2), "request")
+                os.write(data, sdu)
+            else:
+                equal(sdu, b"x" * size, "SDU")
+        stop = os.read(control, 100)
+        equal((len(stop), stop[:12]), (20, struct.pack("<QI", 3, STOP)), "stop")
+        os.write(control, struct.pack("<QQQQ", 3, 4, 5, 6))
+        os.close(control)
+        os.close(data)
+        out, _ = client.communicate(timeout=20)
+        equal(client.returncode, 0, "exit code")
+        row, = json.loads(out)
+        if opcode == PERF:
+            equal(row["server"], {"received": 3, "sdus_per_second": 4, "bits_per_second": 5},
+                  "what the server told")
+    os.close(listener)
+
+
 @test(seconds=40)
 def what_users_get_wrong(lab):
     Server(lab, "--bandwidth", "1000", "--deny", "forbidden*")
@@ -167,4 +259,4 @@ def what_users_get_wrong(lab):
 
 
 if __name__ == "__main__":
-    main(needed=("api-server", "sluice-cat", "sluice-echo", "sluice-perf"))
+    main(needed=("api-server", "librina-api", "sluice-cat", "sluice-echo", "sluice-perf"))
