@@ -225,7 +225,8 @@ void FlowAllocator::on_create_r(Instant now, rina::Address from, const rina::Flo
         return fail_flow(now, flow, rina::Reason::refused,
                          reason.empty() ? "refused by the peer" : reason, out);
     }
-    if (answer != nullptr && is_answer_to(flow, *answer)) return accepted(now, from, flow, *answer, out);
+    if (answer != nullptr && is_answer_to(flow, *answer))
+        return accepted(now, from, flow, *answer, out);
     ignore(FlowIgnored::changed_terms);
     stop_asking(now, flow, Tell::cancelled, out);
     fail_flow(now, flow, rina::Reason::refused, "the answer does not fit the request", out);
