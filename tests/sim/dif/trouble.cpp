@@ -83,6 +83,7 @@ void World::watch_cut(Duration how_long) {
                            !scenario_.crash_first && !scenario_.hostile && scenario_.loss == 0 &&
                            // Others tell only whose cable it is; keepalives find out later.
                            scenario_.lower == "wire";
+    env_.clock.after(how_long, [this] { mended_at_ = std::max(mended_at_, env_.now()); });
     if (how_long < kSettles || !is_simple) return;
     static constexpr Duration kBefore = Duration::milliseconds(1);
     env_.clock.after(how_long - kBefore, [this] {
@@ -90,7 +91,6 @@ void World::watch_cut(Duration how_long) {
         const bool is_settled = mended_at_ == Instant{} || env_.now() - mended_at_ >= kCompares;
         if (env_.now() - cut_at_ >= kSettles - kBefore && is_settled) check_withdrawn();
     });
-    env_.clock.after(how_long, [this] { mended_at_ = env_.now(); });
 }
 
 void World::check_withdrawn() {
