@@ -29,6 +29,9 @@ TEST_CASE("the first rule that fits decides") {
     CHECK(may(rules, bob, Action::allocate_to, "web|1|x"));
     CHECK_FALSE(may(rules, bob, Action::allocate_to, "secret|1"));
     CHECK_FALSE(may(rules, bob, Action::allocate_from, "web|1"));
+    const std::vector<AccessRule> exact = {{.uid = {}, .gid = {}, .action = {}, .names = "web"}};
+    CHECK(may(exact, bob, Action::allocate_to, "web"));
+    CHECK_FALSE(may(exact, bob, Action::allocate_to, "web/1"));  // a '/' is nothing special
     CHECK_FALSE(may(rules, {5, 5, 5}, Action::allocate_to, "web"));
 }
 

@@ -213,8 +213,7 @@ TEST_CASE("the end of the peer comes behind all of its SDUs") {
         Ends ends(2000);
         REQUIRE(ends.write({"1", "2"}) == 2);
         if (unread == "some") ends.app_writes("too late");
-        if (unread != "none") ends.app_writes("");
-        if (unread != "none") ends.app_writes("");
+        for (int i = 0; i < 3 && unread != "none"; ++i) ends.app_writes("");
         if (destroy)
             ends.ours = Ends::make(100, *std::make_unique<OwnedFd>());
         else

@@ -134,8 +134,11 @@ TEST_CASE("a message has what its kind has and nothing else") {
     m.spec.max_jitter = 1;
     CHECK_FALSE(decode({buffer.data(), encode(m, buffer)}));
     m.spec = {};
-    m.kind = static_cast<Kind>(6);
-    CHECK_FALSE(decode({buffer.data(), encode(m, buffer)}));
+    for (const int kind : {0, 6, 63, 66, 255}) {
+        Message unknown;
+        unknown.kind = static_cast<Kind>(kind);
+        CHECK_FALSE(decode({buffer.data(), encode(unknown, buffer)}));
+    }
     CHECK(to_server(Kind::respond));
     CHECK_FALSE(to_server(Kind::incoming));
 }
