@@ -35,9 +35,6 @@ struct LfdbTraits {
         return is_node_name(flow.local_node) && is_node_name(flow.remote_node) &&
                flow.local_node != flow.remote_node && flow.cost > 0;
     }
-    static bool same(const Object& a, const Object& b) {
-        return a.cost == b.cost && a.is_up == b.is_up;
-    }
 };
 
 inline constexpr ReplicationTimes kLfdbTimes{.age_max = Duration::seconds(900),

@@ -140,9 +140,9 @@ class MapStore {
 
 // Traits say what an entry is:
 //   Object; kSequenceMax; origin(object); sequence(object); set_sequence(object, n);
-//   set_age(object, seconds); is_valid(object); same(a, b): equal but for number and age; and
-//   Store: how entries are kept, such as MapStore, which wants to know Key, ordered, and
-//   key(object), too.
+//   set_age(object, seconds); is_valid(object); and
+//   Store: how entries are kept, such as MapStore, which wants to know Key, ordered, key(object),
+//   and same(a, b): equal but for number and age, too.
 template <typename Traits>
 class ReplicatedTable {
   public:
