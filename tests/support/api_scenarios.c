@@ -249,7 +249,7 @@ static void small(void) {
     int ends[2];
     pair(listener, "small", &spec, ends);
     CHECK(rina_flow_mss_get(ends[0]) == 1400);
-    char bytes[70000];
+    static char bytes[400000];
     memset(bytes, 'x', sizeof bytes);
     char back[2000];
     CHECK(write(ends[0], bytes, sizeof bytes) == -1 && errno == EMSGSIZE);
