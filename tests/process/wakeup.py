@@ -3,7 +3,7 @@
 
 import time
 
-from harness import check, equal, main, settled, test
+from harness import check, equal, main, settled, test, wait_up
 
 SECONDS = 3
 
@@ -51,6 +51,7 @@ def busy_lcores_do_not_sleep(lab):
     guest, vswitch = lab.start_guest(), lab.start_vswitch()
     vswitch.ready()
     guest.ready()
+    wait_up(guest, "host")
     guest.transfer("host client tgen/host size 100 count 1000")
     row = vswitch.cmd("show lcores")[0]
     equal((row["idle"], row["sleeps"], row["sleep_percent"]), ("busy", 0, 0), "a busy lcore")
