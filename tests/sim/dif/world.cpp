@@ -410,8 +410,9 @@ std::optional<std::pair<std::string, std::string>> World::run() {
     };
     converge();
     totals.converged_s = (env_.now() - quiet).to_seconds();
-    // A flow of a lower DIF to who has crashed looks well until keepalives stay away.
-    if (scenario_.levels > 1 && scenario_.crashes > 0 && !env_.verdicts.failed()) {
+    // A flow of a lower DIF to who was cut off silently looks well until keepalives stay away.
+    const bool is_unnoticed = scenario_.crashes + scenario_.silent_cuts > 0;
+    if (scenario_.levels > 1 && is_unnoticed && !env_.verdicts.failed()) {
         run_until(env_.now() + kNoticed);
         converge();
     }
