@@ -469,9 +469,7 @@ void Ipcp::compute_routes(Instant now) {
         for (const rmt::Route& old : routes_)
             if (!has_route(list.routes, old.destination)) list.routes.push_back(old);
     transits_.clear();
-    for (const auto& [name, ports] : ports_) transits_.insert(name);
-    for (const std::string_view stub : stub_neighbors(lfdb_, ports_))
-        transits_.erase(transits_.find(stub));
+    for (const std::string_view name : transit_neighbors(lfdb_, ports_)) transits_.emplace(name);
     allow_sources();
     if (list.routes == routes_) return;
     routes_ = std::move(list.routes);
@@ -523,9 +521,9 @@ void Ipcp::tick(Instant now) {
     members_changed(now, members_.tick(now), std::nullopt);
     addresses_.tick();
     send_digests(now);
-    is_double_for_ = members_.is_of_another(address_) ? is_double_for_ + 1 : 0;
+    doubled_ticks_ = members_.is_of_another(address_) ? doubled_ticks_ + 1 : 0;
     const bool must_move = AddressAllocator::must_move(members_) ||
-                           (is_double_for_ >= kDoubleTicksMax &&
+                           (doubled_ticks_ >= kDoubleTicksMax &&
                             !faults::is_active(faults::Fault::double_address_kept));
     if (member_ && !own_claim_ && may_move_ && must_move) {
         AddressAllocator::Output out;

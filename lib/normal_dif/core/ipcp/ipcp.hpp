@@ -341,7 +341,7 @@ class Ipcp final : private EnrollmentHost, private FlowDirectory {
     // Our operator has not set our address. Whatever the enroller says of those that we let in, of
     // two members with one address one has to take another.
     bool may_move_ = true;
-    unsigned is_double_for_ = 0;  // ticks for which another member has had our address, too
+    unsigned doubled_ticks_ = 0;  // in a row another member had our address, too
     rina::Address address_{};
     std::map<rmt::N1PortId, std::string> lower_of_;
     NeighborPorts ports_;                        // of neighbours that are up

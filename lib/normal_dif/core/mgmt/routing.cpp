@@ -289,7 +289,7 @@ Result<std::unique_ptr<RoutingPolicy>> make_routing(std::string_view name,
                 policy::join(names));
 }
 
-std::vector<std::string_view> stub_neighbors(const Lfdb& lfdb, const NeighborPorts& ports) {
+std::vector<std::string_view> transit_neighbors(const Lfdb& lfdb, const NeighborPorts& ports) {
     struct Ends {
         std::vector<NameId> to, from;  // up, as this neighbour says, and as others say
     };
@@ -313,7 +313,7 @@ std::vector<std::string_view> stub_neighbors(const Lfdb& lfdb, const NeighborPor
     };
     std::vector<std::string_view> out;
     for (const auto& [name, flows] : ports)
-        if (!leads_on(name)) out.push_back(name);
+        if (leads_on(name)) out.push_back(name);
     return out;
 }
 

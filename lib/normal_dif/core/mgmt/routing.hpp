@@ -60,9 +60,9 @@ std::span<const RoutingPolicyInfo> routing_policies() noexcept;
 Result<std::unique_ptr<RoutingPolicy>> make_routing(std::string_view name,
                                                     std::span<const policy::Param> params);
 
-// The neighbours behind which the DIF ends: those of which nobody is known that has a link to them,
-// and they to it, but us. What comes from there is theirs, or forged.
-std::vector<std::string_view> stub_neighbors(const Lfdb& lfdb, const NeighborPorts& ports);
+// The neighbours that lead on: somebody else than us has a link to them, and they to it. Behind all
+// others the DIF ends: what comes from there is theirs, or forged.
+std::vector<std::string_view> transit_neighbors(const Lfdb& lfdb, const NeighborPorts& ports);
 
 // When to compute routes: at once in a small DIF, not too often in a large one (rlite does so above
 // 50 nodes).

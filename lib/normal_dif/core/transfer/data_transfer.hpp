@@ -10,6 +10,7 @@
 #include "base/instant.hpp"
 #include "normal_dif/core/efcp/connection.hpp"
 #include "normal_dif/core/efcp/profile.hpp"
+#include "normal_dif/core/faults.hpp"
 #include "normal_dif/core/mgmt/flow_allocator_actions.hpp"
 #include "normal_dif/core/rmt/rmt.hpp"
 
